@@ -1,0 +1,22 @@
+"""The two ways in which a command fails. Each message names the argument, its value and the fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UsageError(ValueError):
+    """What was asked for is impossible: exit code 2."""
+
+
+class RunError(RuntimeError):
+    """What was asked for is possible but failed (a damaged run directory, a full disk): exit code 1."""
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is not among `known`, with the nearest one suggested."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UsageError(f"unknown {what} {name!r}: {hint}choose from {', '.join(names)}")

@@ -1,0 +1,1 @@
+"""Backends of the associative LSTM's recurrence, one file each."""

@@ -1,0 +1,166 @@
+"""The recurrences as pure functions: arguments are checked once, then handed to the backend that was asked for."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fastweights.errors import UsageError, unknown_name
+from fastweights.kernels.activations import ACTIVATIONS, Activation
+from fastweights.kernels.fast_weights import attention, reference
+from fastweights.kernels.irnn import reference as irnn_reference
+from fastweights.kernels.lstm import reference as lstm_reference
+from fastweights.kernels.lstm.norm import LSTMNorm
+from fastweights.types import FastWeightState, LSTMState, RNNState
+
+Backend = Literal["auto", "reference", "attention"]
+
+
+def check_backend(backend: str) -> None:
+    """Raise UsageError unless `backend` is one that exists."""
+    if backend not in get_args(Backend):
+        raise unknown_name("backend", backend, get_args(Backend))
+
+
+def check_fast_weight_settings(decay: float, fast_learning_rate: float, inner_steps: int, activation: str) -> None:
+    """Raise UsageError for a λ, η, S or f that the recurrence cannot run with."""
+    if not (math.isfinite(decay) and decay >= 0):
+        raise UsageError(f"decay must be finite and at least 0, got {decay!r}")
+    if not math.isfinite(fast_learning_rate):
+        raise UsageError(f"fast_learning_rate must be finite, got {fast_learning_rate!r}")
+    if inner_steps < 1:
+        raise UsageError(f"inner_steps must be at least 1, got {inner_steps!r}")
+    if activation not in ACTIVATIONS:
+        raise unknown_name("activation", activation, ACTIVATIONS)
+
+
+def fast_weights(
+    z: Float[Tensor, "B T H"],
+    weight_hh: Float[Tensor, "H H"],
+    norm_weight: Float[Tensor, " H"] | None,
+    norm_bias: Float[Tensor, " H"] | None,
+    *,
+    decay: float,
+    fast_learning_rate: float,
+    inner_steps: int = 1,
+    activation: Activation = "relu",
+    norm_epsilon: float = 1e-5,
+    state: FastWeightState | None = None,
+    lengths: Int[Tensor, " B"] | None = None,
+    backend: Backend = "auto",
+) -> tuple[Float[Tensor, "B T H"], FastWeightState]:
+    """The fast-weight recurrence, eqs. 1 and 5 of Ba et al. (2016), given the input product z = C x + b.
+
+    Args:
+        z: input product of every step, (B, T, H), T ≥ 1.
+        weight_hh: slow recurrent weights W, (H, H).
+        norm_weight, norm_bias: layer-norm gain and bias, (H,) each; both None switches layer norm off.
+        decay: λ, finite and ≥ 0.
+        fast_learning_rate: η, finite.
+        inner_steps: S ≥ 1.
+        activation: f, "relu" or "tanh".
+        norm_epsilon: added to the variance inside layer norm, > 0.
+        state: h(0), (B, H), and A(0), (B, H, H); None is zeros.
+        lengths: how many steps of each sequence count, (B,) integers in 1..T; None is T for all. Outputs past the end
+            are zero and the state stops changing there.
+        backend: "reference", "attention" or "auto", which takes attention while T ≤ 2H: up to there it holds less for
+            the backward pass than one A for each step.
+
+    Returns:
+        h(1) … h(T), (B, T, H), and the state after each sequence's last step, its h already stored in its A.
+
+    Raises:
+        UsageError: a shape or a value outside the above.
+    """
+    batch, steps, hidden = _check_z(z, weight_hh, gates=1)
+    check_fast_weight_settings(decay, fast_learning_rate, inner_steps, activation)
+    check_backend(backend)
+    _check_shape("norm_weight", norm_weight, (hidden,), z)
+    _check_shape("norm_bias", norm_bias, (hidden,), z)
+    _check_shape("lengths", lengths, (batch,))
+    if (norm_weight is None) != (norm_bias is None):
+        raise UsageError("norm_weight and norm_bias must be given together, or both be None")
+    if state is not None:
+        _check_shape("state.h", state.h, (batch, hidden), z)
+        _check_shape("state.fast_weights", state.fast_weights, (batch, hidden, hidden), z)
+    if backend == "auto":
+        backend = "attention" if steps <= 2 * hidden else "reference"
+    run = {"attention": attention.fast_weights, "reference": reference.fast_weights}[backend]
+    return run(
+        z,
+        weight_hh,
+        norm_weight,
+        norm_bias,
+        state,
+        lengths,
+        decay=decay,
+        fast_learning_rate=fast_learning_rate,
+        inner_steps=inner_steps,
+        activation=activation,
+        norm_epsilon=norm_epsilon,
+    )
+
+
+def irnn(
+    z: Float[Tensor, "B T H"],
+    weight_hh: Float[Tensor, "H H"],
+    norm_weight: Float[Tensor, " H"] | None = None,
+    norm_bias: Float[Tensor, " H"] | None = None,
+    *,
+    norm_epsilon: float = 1e-5,
+    state: RNNState | None = None,
+    lengths: Int[Tensor, " B"] | None = None,
+) -> tuple[Float[Tensor, "B T H"], RNNState]:
+    """The recurrence h(t+1) = ReLU(LN[W h(t) + z(t+1)]); arguments and errors as for `fast_weights`."""
+    batch, _, hidden = _check_z(z, weight_hh, gates=1)
+    _check_shape("norm_weight", norm_weight, (hidden,), z)
+    _check_shape("norm_bias", norm_bias, (hidden,), z)
+    _check_shape("lengths", lengths, (batch,))
+    if (norm_weight is None) != (norm_bias is None):
+        raise UsageError("norm_weight and norm_bias must be given together, or both be None")
+    if state is not None:
+        _check_shape("state.h", state.h, (batch, hidden), z)
+    return irnn_reference.irnn(z, weight_hh, norm_weight, norm_bias, state, lengths, norm_epsilon=norm_epsilon)
+
+
+def lstm(
+    z: Float[Tensor, "B T G"],
+    weight_hh: Float[Tensor, "G H"],
+    norm: LSTMNorm | None = None,
+    *,
+    norm_epsilon: float = 1e-5,
+    state: LSTMState | None = None,
+    lengths: Int[Tensor, " B"] | None = None,
+) -> tuple[Float[Tensor, "B T H"], LSTMState]:
+    """The LSTM recurrence on the input product z, (B, T, 4H), gates in the order i, f, g, o; see its reference."""
+    batch, _, hidden = _check_z(z, weight_hh, gates=4)
+    _check_shape("lengths", lengths, (batch,))
+    for name, value in zip(LSTMNorm._fields, norm or (), strict=False):
+        _check_shape(f"norm.{name}", value, (hidden if name.startswith("cell") else 4 * hidden,), z)
+    if state is not None:
+        _check_shape("state.h", state.h, (batch, hidden), z)
+        _check_shape("state.c", state.c, (batch, hidden), z)
+    return lstm_reference.lstm(z, weight_hh, norm, state, lengths, norm_epsilon=norm_epsilon)
+
+
+def _check_z(z: Tensor, weight_hh: Tensor, *, gates: int) -> tuple[int, int, int]:
+    """B, T and H, once `z` is seen to be (B, T, gates·H) and `weight_hh` (gates·H, H)."""
+    if z.dim() != 3 or 0 in z.shape:
+        raise UsageError(f"z must be (B, T, {gates}H) with no empty dimension, got shape {tuple(z.shape)}")
+    if z.shape[2] % gates:
+        raise UsageError(f"the last dimension of z must be a multiple of {gates}, got {z.shape[2]}")
+    hidden = z.shape[2] // gates
+    _check_shape("weight_hh", weight_hh, (gates * hidden, hidden), z)
+    return z.shape[0], z.shape[1], hidden
+
+
+def _check_shape(name: str, value: Tensor | None, expected: tuple[int, ...], like: Tensor | None = None) -> None:
+    if value is None:
+        return
+    if tuple(value.shape) != expected:
+        raise UsageError(f"{name} must have shape {expected}, got {tuple(value.shape)}")
+    if like is not None and value.device != like.device:
+        raise UsageError(f"{name} is on {value.device} but z is on {like.device}; move one of them")

@@ -1,0 +1,1 @@
+"""Backends of the fast-weight recurrence, one file each; README.md beside this file derives them."""

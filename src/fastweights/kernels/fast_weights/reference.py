@@ -1,0 +1,49 @@
+"""The specification of the fast-weight recurrence: A(t) explicit, in the paper's symbols. The oracle of all backends."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import layer_norm
+
+from fastweights.kernels.activations import Activation, activation_function
+from fastweights.types import FastWeightState
+
+
+def fast_weights(
+    z: Float[Tensor, "B T H"],
+    W: Float[Tensor, "H H"],
+    gain: Float[Tensor, " H"] | None,
+    bias: Float[Tensor, " H"] | None,
+    state: FastWeightState | None,
+    lengths: Int[Tensor, " B"] | None,
+    *,
+    decay: float,
+    fast_learning_rate: float,
+    inner_steps: int,
+    activation: Activation,
+    norm_epsilon: float,
+) -> tuple[Float[Tensor, "B T H"], FastWeightState]:
+    """Equations 1 and 5 of Ba et al. (2016), step by step; see `fastweights.kernels.fast_weights` for the arguments."""
+    f = activation_function(activation)
+    λ, η = decay, fast_learning_rate
+    batch, steps, hidden = z.shape
+    h, A = state or (z.new_zeros(batch, hidden), z.new_zeros(batch, hidden, hidden))
+    outputs = []
+    for t in range(steps):
+        boundary = z[:, t] + h @ W.T  # W h(t) + C x(t)
+        h_s = f(boundary)  # h_0(t+1)
+        for _ in range(inner_steps):
+            total = boundary + (A @ h_s.unsqueeze(-1)).squeeze(-1)
+            h_s = f(total if gain is None else layer_norm(total, (hidden,), gain, bias, norm_epsilon))  # eq. 5
+        A_next = λ * A + η * h_s.unsqueeze(-1) * h_s.unsqueeze(-2)  # eq. 1
+        if lengths is None:
+            h, A = h_s, A_next
+            outputs.append(h_s)
+        else:
+            active = (t < lengths).unsqueeze(-1)
+            h = torch.where(active, h_s, h)
+            A = torch.where(active.unsqueeze(-1), A_next, A)
+            outputs.append(torch.where(active, h_s, 0.0))
+    return torch.stack(outputs, dim=1), FastWeightState(h, A)

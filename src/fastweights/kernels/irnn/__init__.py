@@ -1,0 +1,1 @@
+"""Backends of the identity RNN's recurrence, one file each."""

@@ -1,0 +1,1 @@
+"""Backends of the LSTM's recurrence, one file each."""

@@ -1,0 +1,1 @@
+"""What must be remembered: one file a task, found by its name."""
