@@ -1,4 +1,4 @@
-"""The specification of the fast-weight recurrence: A(t) explicit, in the paper's symbols. The oracle of all backends."""
+"""The fast-weight recurrence with A(t) explicit, in the paper's symbols: what every backend is held to."""
 
 from __future__ import annotations
 
