@@ -54,6 +54,10 @@ class RecurrentLayer(nn.Module):
     def scan(self, z: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
         """The recurrence over projected input z, (B, T, Z) → out, (B, T, H), and the final state."""
 
+    def backend_for(self, steps: int) -> str:
+        """Name of the backend that runs sequences of this many steps."""
+        return "reference"
+
     def forward(self, input: Tensor | PackedSequence, state: Any = None) -> tuple[Any, Any]:
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, state)

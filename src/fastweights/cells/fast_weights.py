@@ -14,7 +14,7 @@ from fastweights.cells.base import RecurrentLayer
 from fastweights.errors import UsageError
 from fastweights.kernels import Backend, fast_weights
 from fastweights.kernels.activations import Activation
-from fastweights.kernels.dispatch import check_backend, check_fast_weight_settings
+from fastweights.kernels.dispatch import check_backend, check_fast_weight_settings, resolve_backend
 from fastweights.kernels.fast_weights.attention import attention_weights
 from fastweights.types import FastWeightState
 
@@ -95,6 +95,9 @@ class FastWeightRNN(RecurrentLayer):
 
     def project(self, input: Tensor) -> Tensor:
         return linear(input, self.weight_ih, self.bias)
+
+    def backend_for(self, steps: int) -> str:
+        return resolve_backend(self.backend, steps, self.hidden_size)
 
     def scan(
         self, z: Tensor, state: FastWeightState | None = None, lengths: Tensor | None = None

@@ -25,6 +25,16 @@ def check_backend(backend: str) -> None:
         raise unknown_name("backend", backend, get_args(Backend))
 
 
+def resolve_backend(backend: Backend, steps: int, hidden_size: int) -> Backend:
+    """What runs T = `steps` steps: `backend` itself, or for "auto" attention while T ≤ 2H.
+
+    Up to there attention holds less for the backward pass than the reference does with an A for every step.
+    """
+    if backend != "auto":
+        return backend
+    return "attention" if steps <= 2 * hidden_size else "reference"
+
+
 def check_fast_weight_settings(decay: float, fast_learning_rate: float, inner_steps: int, activation: str) -> None:
     """Raise UsageError for a λ, η, S or f that the recurrence cannot run with."""
     if not (math.isfinite(decay) and decay >= 0):
@@ -66,8 +76,7 @@ def fast_weights(
         state: h(0), (B, H), and A(0), (B, H, H); None is zeros.
         lengths: how many steps of each sequence count, (B,) integers in 1..T; None is T for all. Outputs past the end
             are zero and the state stops changing there.
-        backend: "reference", "attention" or "auto", which takes attention while T ≤ 2H: up to there it holds less for
-            the backward pass than one A for each step.
+        backend: "reference", "attention" or "auto" (see `resolve_backend`).
 
     Returns:
         h(1) … h(T), (B, T, H), and the state after each sequence's last step, its h already stored in its A.
@@ -86,9 +95,7 @@ def fast_weights(
     if state is not None:
         _check_shape("state.h", state.h, (batch, hidden), z)
         _check_shape("state.fast_weights", state.fast_weights, (batch, hidden, hidden), z)
-    if backend == "auto":
-        backend = "attention" if steps <= 2 * hidden else "reference"
-    run = {"attention": attention.fast_weights, "reference": reference.fast_weights}[backend]
+    run = attention.fast_weights if resolve_backend(backend, steps, hidden) == "attention" else reference.fast_weights
     return run(
         z,
         weight_hh,

@@ -27,7 +27,7 @@ class Floor(NamedTuple):
 
 
 class Task(ABC):
-    """A distribution over token sequences, each followed by a class to predict. A concrete task is a frozen dataclass."""
+    """A distribution over token sequences, each followed by a class to predict. Concrete: frozen dataclasses."""
 
     vocabulary: ClassVar[str]
     num_classes: ClassVar[int]
@@ -63,6 +63,6 @@ class Task(ABC):
         return "".join(self.vocabulary[token] for token in tokens)
 
     def split(self, name: SplitName, count: int, seed: int) -> Sequences:
-        """`count` sequences of a split. A seed's three splits are independent streams; equal arguments give equal data."""
+        """`count` sequences of a split. A seed's splits are independent streams; equal arguments give equal data."""
         stream = np.random.SeedSequence(seed, spawn_key=(_STREAM[name],))
         return self.sample(count, np.random.default_rng(stream))

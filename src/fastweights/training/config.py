@@ -1,0 +1,120 @@
+"""The complete configuration of one run. Nothing here imports torch, so that the command line can read it at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from fastweights.errors import UsageError, unknown_name
+from fastweights.training.options import Option
+
+SCHEMA = 1
+"""Raised whenever equal configurations would no longer give equal runs."""
+
+Schedule = Literal["constant", "linear", "cosine"]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run. Equal configurations give bit-identical runs on one machine.
+
+    Raises UsageError, naming the field, for a value outside its range.
+    """
+
+    cell: str = "fast_weights"
+    """Recurrent layer: the name of a file in fastweights/cells."""
+    hidden_size: int = 50
+    """Hidden units of the layer (the paper's R)."""
+    cell_options: dict[str, Option] = field(default_factory=dict)
+    """Settings of the layer, as its constructor names them: decay 0.9 inner_steps 2."""
+    task: str = "associative_retrieval"
+    """What is learned: the name of a file in fastweights/tasks."""
+    task_options: dict[str, Option] = field(default_factory=dict)
+    """Settings of the task, as its constructor names them: num_pairs 4 order keys_first."""
+    train_size: int = 100_000
+    """Training sequences."""
+    validation_size: int = 10_000
+    """Validation sequences."""
+    test_size: int = 20_000
+    """Test sequences."""
+    data_seed: int = 0
+    """Seed of the three data sets."""
+    embedding_size: int = 50
+    """Width of the token embedding."""
+    input_size: int = 100
+    """Width to which the embedding is expanded before the layer."""
+    head_size: int = 100
+    """Width of the ReLU layer between the last hidden vector and the logits."""
+    updates: int = 20_000
+    """Training budget, in updates."""
+    batch_size: int = 128
+    """Sequences in a mini-batch."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate at the start."""
+    schedule: Schedule = "constant"
+    """How the learning rate goes on from there: stays, or falls to zero over the budget, linearly or as a cosine."""
+    clip_norm: float | None = None
+    """Largest norm of the gradient over all parameters; larger ones are scaled down to it. None leaves them."""
+    evaluate_every: int = 1_000
+    """Updates from one evaluation and checkpoint to the next."""
+    zero_evaluations: int = 5
+    """Stop early once the validation error has been zero this many evaluations in a row."""
+    seed: int = 0
+    """Seed of the initial weights and of the order of the data."""
+    threads: int = 1
+    """CPU threads; part of the configuration, for sums in another order round differently."""
+
+    def __post_init__(self) -> None:
+        for name in _POSITIVE:
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        for name in ("seed", "data_seed"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} must be at least 0, got {getattr(self, name)!r}")
+        if self.batch_size > self.train_size:
+            raise UsageError(f"batch_size must be at most train_size = {self.train_size}, got {self.batch_size}")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise UsageError(f"learning_rate must be finite and above 0, got {self.learning_rate!r}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise UsageError(f"clip_norm must be above 0, or None for no clipping, got {self.clip_norm!r}")
+
+    @property
+    def run_id(self) -> str:
+        """Name of the run's directory: what it trains, and a hash of the whole configuration and the schema."""
+        canonical = json.dumps({"schema": SCHEMA, **self.to_dict()}, sort_keys=True)
+        digest = hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        return f"{self.cell}-{self.hidden_size}-seed{self.seed}-{digest}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`. Raises UsageError for a key that is not a field."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        for name in values:
+            if name not in known:
+                raise unknown_name("configuration key", name, known)
+        return cls(**values)
+
+
+_POSITIVE = (
+    "hidden_size",
+    "train_size",
+    "validation_size",
+    "test_size",
+    "embedding_size",
+    "input_size",
+    "head_size",
+    "updates",
+    "batch_size",
+    "evaluate_every",
+    "zero_evaluations",
+    "threads",
+)

@@ -1,0 +1,311 @@
+"""Training one run to its end: Adam on mini-batches, validation on a schedule, the best weights tested once."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from fastweights import cells, tasks
+from fastweights.cells.base import RecurrentLayer
+from fastweights.model import SequenceClassifier
+from fastweights.tasks.base import Task
+from fastweights.training import checkpoint, environment, options
+from fastweights.training.config import RunConfig, Schedule
+from fastweights.training.records import RunDirectory
+
+Status = Literal["finished", "diverged"]
+# Evaluation wants few, large batches; this many sequences stay inside the processor's caches.
+_EVALUATION_BATCH = 1_000
+_NOTICE_SECONDS = 0.5
+
+
+class Score(NamedTuple):
+    """`errors` of `total` sequences were misclassified; `nll` is the mean negative log-likelihood in nats."""
+
+    errors: int
+    total: int
+    nll: float
+
+    @property
+    def error(self) -> float:
+        """Fraction misclassified."""
+        return self.errors / self.total
+
+
+@dataclass
+class Progress:
+    """The counters that a checkpoint carries besides weights and optimiser state."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_step: int = 0
+    best_error: float = math.inf
+    best_nll: float = math.inf
+    zeros_in_a_row: int = 0
+
+
+def complete(config: RunConfig) -> RunConfig:
+    """`config` with every option of its cell and task written out and `auto` resolved: its record leaves nothing open.
+
+    Raises UsageError for an option or a value that the cell or task does not take.
+    """
+    cell_options = options.complete(cells.load(config.cell), config.cell_options, reserved=_SET_ELSEWHERE)
+    task_options = options.complete(tasks.load(config.task), config.task_options)
+    completed = dataclasses.replace(config, cell_options=cell_options, task_options=task_options)
+    cell = build_model(completed).cell  # its constructors raise for values that only they can check
+    if "backend" in cell_options:
+        cell_options["backend"] = cell.backend_for(build_task(completed).sequence_length)
+    return completed
+
+
+_SET_ELSEWHERE = frozenset({"batch_first", "device", "dtype"})
+
+
+def build_task(config: RunConfig) -> Task:
+    """The task of a run."""
+    return tasks.load(config.task)(**config.task_options)
+
+
+def build_model(config: RunConfig) -> SequenceClassifier:
+    """The model of a run with the initial weights that its seed gives; torch's global generator is left as it was."""
+    task = build_task(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        layer: Callable[..., RecurrentLayer] = cells.load(config.cell)
+        cell = layer(config.input_size, config.hidden_size, **config.cell_options)
+        return SequenceClassifier(
+            task.num_tokens,
+            task.num_classes,
+            cell,
+            embedding_size=config.embedding_size,
+            head_size=config.head_size,
+        )
+
+
+def learning_rate_at(step: int, *, start: float, updates: int, schedule: Schedule) -> float:
+    """The learning rate of update `step`, counted from 0."""
+    if schedule == "constant":
+        return start
+    if schedule == "linear":
+        return start * (1 - step / updates)
+    return start * 0.5 * (1 + math.cos(math.pi * step / updates))
+
+
+@torch.no_grad()
+def evaluate(model: SequenceClassifier, tokens: UInt8[Tensor, "N T"], targets: UInt8[Tensor, " N"]) -> Score:
+    """Errors and NLL of the model on all of `tokens`."""
+    errors, nll = 0, 0.0
+    for start in range(0, len(tokens), _EVALUATION_BATCH):
+        rows = slice(start, start + _EVALUATION_BATCH)
+        logits, labels = model(tokens[rows].int()), targets[rows].long()
+        # A NaN logit is an error whatever argmax makes of it.
+        right = (logits.argmax(dim=-1) == labels) & logits.isfinite().all(dim=-1)
+        errors += len(labels) - int(right.sum())
+        nll += float(cross_entropy(logits, labels, reduction="sum"))
+    return Score(errors, len(tokens), nll / len(tokens))
+
+
+class Trainer:
+    """A run in memory: made at its start or restored from its newest checkpoint, then stepped.
+
+    The order of the data is a function of (seed, step), so that the step alone tells where in the data a run is.
+    """
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
+        self.config = config = run.config()
+        self.model = build_model(config)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
+        self.progress = Progress()
+        self.best: dict[str, Tensor] | None = None
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+        self._load_data()
+        self._restore()
+
+    def _load_data(self) -> None:
+        task, config = build_task(self.config), self.config
+        splits = {
+            "train": task.split("train", config.train_size, config.data_seed),
+            "validation": task.split("validation", config.validation_size, config.data_seed),
+            "test": task.split("test", config.test_size, config.data_seed),
+        }
+        self.data = {
+            name: (torch.from_numpy(split.tokens), torch.from_numpy(split.targets)) for name, split in splits.items()
+        }
+
+    def _restore(self) -> None:
+        saved = checkpoint.load(self.run.path)
+        if saved is None:
+            self.run.rewind_metrics(step=0)
+            return
+        self.model.load_state_dict(saved.model)
+        self.best = saved.best
+        self.optimizer.load_state_dict(saved.trainer["optimizer"])
+        torch.set_rng_state(saved.trainer["rng"])
+        self.progress = Progress(**saved.trainer["progress"])
+        self.run.rewind_metrics(self.progress.step)
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment."""
+        trainer = {
+            "optimizer": self.optimizer.state_dict(),
+            "rng": torch.get_rng_state(),
+            "progress": dataclasses.asdict(self.progress),
+        }
+        saved = checkpoint.Checkpoint(self.model.state_dict(), self.best, trainer)
+        checkpoint.save(self.run.path, self.progress.step, saved)
+
+    def update(self) -> Float[Tensor, ""]:
+        """One update; returns the mini-batch's mean NLL before it."""
+        config, step = self.config, self.progress.step
+        rows = self._mini_batch(step)
+        tokens, targets = self.data["train"]
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(
+                step, start=config.learning_rate, updates=config.updates, schedule=config.schedule
+            )
+        loss = cross_entropy(self.model(tokens[rows].int()), targets[rows].long())
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if config.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        self.optimizer.step()
+        self.progress.step += 1
+        return loss.detach()
+
+    def _mini_batch(self, step: int) -> Tensor:
+        """Row numbers of update `step`: each epoch is a fresh permutation, cut into whole mini-batches."""
+        config = self.config
+        epoch, position = divmod(step, config.train_size // config.batch_size)
+        if self._order[0] != epoch:
+            generator = np.random.default_rng([config.seed, epoch])
+            self._order = (epoch, generator.permutation(config.train_size))
+        rows = self._order[1][position * config.batch_size : (position + 1) * config.batch_size]
+        return torch.from_numpy(rows)
+
+    def evaluate(self) -> dict[str, Any]:
+        """Score validation and test, keep the weights if validation is the best so far; returns the metrics line.
+
+        The test score is recorded for the learning curve (Figure 2 shows test NLL). Nothing is decided by it.
+        """
+        validation = evaluate(self.model, *self.data["validation"])
+        test = evaluate(self.model, *self.data["test"])
+        progress = self.progress
+        score = (validation.error, validation.nll)
+        if math.isfinite(validation.nll) and score < (progress.best_error, progress.best_nll):
+            progress.best_step, (progress.best_error, progress.best_nll) = progress.step, score
+            self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
+        progress.zeros_in_a_row = progress.zeros_in_a_row + 1 if validation.errors == 0 else 0
+        return {
+            "step": progress.step,
+            "validation_error": validation.error,
+            "validation_nll": validation.nll,
+            "test_error": test.error,
+            "test_nll": test.nll,
+        }
+
+    def result(self, status: Status, reason: str) -> dict[str, Any]:
+        """The run's record, with the best weights by validation scored on the test set."""
+        progress = self.progress
+        test = None
+        if self.best is not None:
+            self.model.load_state_dict(self.best)
+            test = evaluate(self.model, *self.data["test"])
+        return {
+            "status": status,
+            "reason": reason,
+            "run_id": self.config.run_id,
+            "config": self.config.to_dict(),
+            "updates": progress.step,
+            "seconds": round(progress.seconds, 2),
+            "best_update": progress.best_step if test else None,
+            "validation_error": progress.best_error if test else None,
+            "validation_nll": progress.best_nll if test else None,
+            "test_errors": test.errors if test else None,
+            "test_count": test.total if test else None,
+            "test_nll": test.nll if test else None,
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "cell_parameters": sum(parameter.numel() for parameter in self.model.cell.parameters()),
+            "state_size": sum(math.prod(size) for size in self.model.cell.state_sizes),
+            "backend": self.model.cell.backend_for(build_task(self.config).sequence_length),
+            "environment": environment.describe(),
+        }
+
+
+def train(run: RunDirectory, *, stop: Callable[[], bool], notify: Callable[[dict[str, Any]], None]) -> bool:
+    """Train a run from where it stands to its end.
+
+    Args:
+        run: its directory; the run goes on from the newest checkpoint there.
+        stop: asked before every update; once it says yes, a checkpoint is written and training returns.
+        notify: told the metrics of every evaluation, and the step about twice a second.
+
+    Returns:
+        Whether the run is over; False if it was stopped.
+
+    Raises:
+        RunError: the directory is damaged or in use by another process.
+    """
+    with run.locked():
+        if run.result() is not None:
+            return True
+        with _threads(run.config().threads):
+            trainer = Trainer(run)
+            ending = _advance(trainer, stop, notify)
+            if ending is not None:
+                run.write_result(trainer.result(*ending))
+        return ending is not None
+
+
+def _advance(
+    trainer: Trainer, stop: Callable[[], bool], notify: Callable[[dict[str, Any]], None]
+) -> tuple[Status, str] | None:
+    """Update until the run is over; returns its status and the reason, or None if it was stopped."""
+    config, progress = trainer.config, trainer.progress
+    started = time.monotonic() - progress.seconds
+    noticed = progress.seconds
+    while progress.step < config.updates and progress.zeros_in_a_row < config.zero_evaluations:
+        if stop():
+            trainer.save()
+            return None
+        loss = float(trainer.update())
+        progress.seconds = time.monotonic() - started
+        if not math.isfinite(loss):
+            return "diverged", f"the training loss was {loss} at update {progress.step}"
+        if progress.step % config.evaluate_every == 0 or progress.step == config.updates:
+            metrics = trainer.evaluate() | {"train_loss": loss}
+            progress.seconds = time.monotonic() - started
+            trainer.run.append_metrics(metrics | {"seconds": round(progress.seconds, 2)})
+            if not math.isfinite(metrics["validation_nll"]):
+                return "diverged", f"the validation NLL was {metrics['validation_nll']} at update {progress.step}"
+            trainer.save()
+            notify(metrics)
+            noticed = progress.seconds
+        elif progress.seconds - noticed > _NOTICE_SECONDS:
+            notify({"step": progress.step})
+            noticed = progress.seconds
+    if progress.zeros_in_a_row >= config.zero_evaluations:
+        return "finished", f"validation error zero {config.zero_evaluations} times in a row"
+    return "finished", "budget used up"
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Run with `count` torch threads, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,140 @@
+"""What a run leaves on disk. The run directory is the truth: whoever wants to know how a run stands reads it here.
+
+runs/<experiment>/<run-id>/
+  config.json          the complete configuration
+  metrics.jsonl        one line for every evaluation
+  checkpoint-<step>/   everything needed to go on from there (see checkpoint.py)
+  result.json          written last, by rename; its presence means that the run is over
+  error.txt            the traceback of the last failure, if any
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fastweights.errors import RunError, UsageError
+from fastweights.training.config import RunConfig
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that, whatever happens, it is seen either whole or not at all."""
+    scratch = path.with_name(path.name + ".partial")
+    with open(scratch, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+class RunDirectory:
+    """One run's directory. Reading a damaged file raises a RunError that names it and says what to do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, root: Path, config: RunConfig) -> RunDirectory:
+        """The directory of `config` under `root`, made if it is not there; equal configurations share one."""
+        run = cls(root / config.run_id)
+        run.path.mkdir(parents=True, exist_ok=True)
+        if not run._config_path.exists():
+            write_atomically(run._config_path, json.dumps(config.to_dict(), indent=2) + "\n")
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """An existing run. Raises UsageError if `path` is none."""
+        run = cls(path)
+        if not run._config_path.is_file():
+            raise UsageError(f"{path} is not a run directory: it has no config.json")
+        return run
+
+    @property
+    def _config_path(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def _metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def _result_path(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def error_path(self) -> Path:
+        """Where the traceback of a failure is kept."""
+        return self.path / "error.txt"
+
+    def config(self) -> RunConfig:
+        """The run's configuration."""
+        values = self._read_json(self._config_path)
+        try:
+            return RunConfig.from_dict(values)
+        except (UsageError, TypeError) as error:
+            raise RunError(f"{self._config_path} is damaged ({error}); delete {self.path} and run again") from error
+
+    def result(self) -> dict[str, Any] | None:
+        """What came out, or None while the run is not over."""
+        if not self._result_path.exists():
+            return None
+        values = self._read_json(self._result_path)
+        if not isinstance(values, dict) or "status" not in values:
+            raise RunError(f"{self._result_path} is damaged (no status); delete that file and run again")
+        return values
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Declare the run over."""
+        write_atomically(self._result_path, json.dumps(result, indent=2) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The evaluations so far, in order; a last line that was cut off while being written does not count."""
+        if not self._metrics_path.exists():
+            return []
+        entries = []
+        lines = self._metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
+        for number, line in enumerate(lines, start=1):
+            try:
+                entries.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                if number == len(lines):
+                    break
+                raise RunError(f"{self._metrics_path} is damaged at line {number}; delete {self.path}") from error
+        return entries
+
+    def append_metrics(self, entry: dict[str, Any]) -> None:
+        """Add one evaluation; a value that is not finite is written as null, for JSON has no other word for it."""
+        plain = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in entry.items()}
+        with open(self._metrics_path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(plain) + "\n")
+
+    def rewind_metrics(self, step: int) -> None:
+        """Drop what lies after `step`: a run that goes on from a checkpoint writes it again."""
+        kept = [entry for entry in self.metrics() if entry["step"] <= step]
+        write_atomically(self._metrics_path, "".join(json.dumps(entry) + "\n" for entry in kept))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process alone; the lock goes with the process, however it ends.
+
+        Raises RunError if another process holds it.
+        """
+        with open(self.path / ".lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunError(f"{self.path} is being trained by another process; wait for it or stop it") from error
+            yield
+
+    def _read_json(self, path: Path) -> Any:
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} is damaged ({error}); delete {self.path} and run again") from error
