@@ -48,7 +48,7 @@ class AssociativeRetrieval(Task):
     order: Order = "interleaved"
 
     vocabulary: ClassVar[str] = LETTERS + DIGITS + MARK
-    num_classes: ClassVar[int] = len(DIGITS)
+    class_names: ClassVar[str] = DIGITS
 
     def __post_init__(self) -> None:
         most = len(LETTERS) if self.replacement else len(DIGITS)

@@ -30,12 +30,17 @@ class Task(ABC):
     """A distribution over token sequences, each followed by a class to predict. Concrete: frozen dataclasses."""
 
     vocabulary: ClassVar[str]
-    num_classes: ClassVar[int]
+    class_names: ClassVar[str]
 
     @property
     def num_tokens(self) -> int:
         """Size of the vocabulary."""
         return len(self.vocabulary)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes to choose from."""
+        return len(self.class_names)
 
     @property
     @abstractmethod

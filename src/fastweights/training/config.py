@@ -8,7 +8,9 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
+
+from tyro.conf import arg
 
 from fastweights.errors import UsageError, unknown_name
 from fastweights.training.options import Option
@@ -16,25 +18,24 @@ from fastweights.training.options import Option
 SCHEMA = 1
 """Raised whenever equal configurations would no longer give equal runs."""
 
+_PAIRS = "NAME VALUE …"
+
 Schedule = Literal["constant", "linear", "cosine"]
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training run. Equal configurations give bit-identical runs on one machine.
-
-    Raises UsageError, naming the field, for a value outside its range.
-    """
+    """One training run. Equal configurations give bit-identical runs on one machine."""
 
     cell: str = "fast_weights"
     """Recurrent layer: the name of a file in fastweights/cells."""
     hidden_size: int = 50
     """Hidden units of the layer (the paper's R)."""
-    cell_options: dict[str, Option] = field(default_factory=dict)
+    cell_options: Annotated[dict[str, Option], arg(metavar=_PAIRS)] = field(default_factory=dict)
     """Settings of the layer, as its constructor names them: decay 0.9 inner_steps 2."""
     task: str = "associative_retrieval"
     """What is learned: the name of a file in fastweights/tasks."""
-    task_options: dict[str, Option] = field(default_factory=dict)
+    task_options: Annotated[dict[str, Option], arg(metavar=_PAIRS)] = field(default_factory=dict)
     """Settings of the task, as its constructor names them: num_pairs 4 order keys_first."""
     train_size: int = 100_000
     """Training sequences."""
@@ -69,7 +70,8 @@ class RunConfig:
     threads: int = 1
     """CPU threads; part of the configuration, for sums in another order round differently."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise UsageError, naming the field, for a value outside its range."""
         for name in _POSITIVE:
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)!r}")
@@ -80,6 +82,8 @@ class RunConfig:
             raise UsageError(f"batch_size must be at most train_size = {self.train_size}, got {self.batch_size}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UsageError(f"learning_rate must be finite and above 0, got {self.learning_rate!r}")
+        if self.schedule not in get_args(Schedule):
+            raise unknown_name("schedule", self.schedule, get_args(Schedule))
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise UsageError(f"clip_norm must be above 0, or None for no clipping, got {self.clip_norm!r}")
 

@@ -58,8 +58,9 @@ class Progress:
 def complete(config: RunConfig) -> RunConfig:
     """`config` with every option of its cell and task written out and `auto` resolved: its record leaves nothing open.
 
-    Raises UsageError for an option or a value that the cell or task does not take.
+    Raises UsageError for an option or a value that the run, its cell or its task does not take.
     """
+    config.check()
     cell_options = options.complete(cells.load(config.cell), config.cell_options, reserved=_SET_ELSEWHERE)
     task_options = options.complete(tasks.load(config.task), config.task_options)
     completed = dataclasses.replace(config, cell_options=cell_options, task_options=task_options)

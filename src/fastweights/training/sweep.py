@@ -10,6 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from fastweights.training.config import RunConfig
 from fastweights.training.records import RunDirectory
 
 Observe = Callable[[RunDirectory, dict[str, Any]], None]
+"""Told what a worker says of its run (see worker.py), as it comes."""
+Follow = Callable[[str, list[RunConfig]], AbstractContextManager[Observe]]
+"""Opens the observer of a stage, given the stage's name and its runs."""
 
 
 def run_all(configs: Iterable[RunConfig], root: Path, *, workers: int, observe: Observe) -> list[RunDirectory]:
@@ -27,7 +31,7 @@ def run_all(configs: Iterable[RunConfig], root: Path, *, workers: int, observe: 
         configs: complete configurations; equal ones are one run.
         root: folder of the run directories.
         workers: worker processes, ≥ 1.
-        observe: told what a worker says of its run (see worker.py) as it comes.
+        observe: told what the workers say, and at once `{"over": True}` of every run that was over before.
 
     Returns:
         The runs, in the order of `configs`, all of them over.
@@ -37,7 +41,12 @@ def run_all(configs: Iterable[RunConfig], root: Path, *, workers: int, observe: 
         KeyboardInterrupt: interrupted; every active run has written a checkpoint.
     """
     runs = [RunDirectory.create(root, config) for config in {c.run_id: c for c in configs}.values()]
-    waiting = deque(run for run in runs if run.result() is None)
+    waiting: deque[RunDirectory] = deque()
+    for run in runs:
+        if run.result() is None:
+            waiting.append(run)
+        else:
+            observe(run, {"over": True})
     active: dict[Path, subprocess.Popen[str]] = {}
     said: queue.SimpleQueue[tuple[RunDirectory, dict[str, Any] | None]] = queue.SimpleQueue()
     failures: dict[Path, str] = {}

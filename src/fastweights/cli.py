@@ -1,0 +1,139 @@
+"""The command line. Torch is imported by the command that needs it, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from fastweights import cells, experiments, tasks
+from fastweights.errors import RunError, UsageError
+from fastweights.training.config import RunConfig
+
+# Progress and messages go to standard error; standard output carries the result alone.
+_messages = Console(stderr=True)
+_output = Console()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Reproduce a published result and print it beside the published numbers.
+
+    The same command resumes where an earlier one stopped and runs nothing twice.
+    """
+
+    experiment: Annotated[Positional[str], arg(help=f"What to reproduce: {', '.join(experiments.names())}.")]
+    preset: str = "quick"
+    """How much of the protocol: quick (minutes) or paper (days)."""
+    workers: int = field(default_factory=_cores)
+    """Runs trained at the same time, one thread each."""
+    runs: Path = Path("runs")
+    """Folder of the run directories."""
+    output: Path | None = None
+    """Folder for the table, the figures and a copy of every result [default: beside the runs]."""
+    json: bool = False
+    """Print the table as JSON."""
+
+    def run(self) -> None:
+        if self.workers < 1:
+            raise UsageError(f"workers must be at least 1, got {self.workers}")
+        experiment = experiments.load(self.experiment)
+        experiment.check_preset(self.preset)
+        from fastweights.experiments._reproduce import reproduce
+        from fastweights.report.files import save
+        from fastweights.report.progress import follow
+        from fastweights.report.tables import table_values, terminal_table
+
+        root = self.runs / experiment.runs_folder
+        outcome, runs = reproduce(experiment, self.preset, root=root, workers=self.workers, follow=follow(_messages))
+        saved = save(outcome, runs, self.output or root / f"{self.experiment}-{self.preset}")
+        if self.json:
+            print(json.dumps(table_values(outcome) | {"saved": [str(path) for path in saved]}, indent=2))
+            return
+        if outcome.rows:
+            _output.print(terminal_table(outcome))
+        for path in saved:
+            _output.print(f"saved {path}", highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train one model and print what it scores on the test set. The same command resumes."""
+
+    config: OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
+    runs: Path = Path("runs")
+    """Folder of the run directories."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> None:
+        from fastweights.report.progress import follow
+        from fastweights.report.runs import summary
+        from fastweights.training.loop import complete
+        from fastweights.training.sweep import run_all
+
+        config = complete(self.config)
+        with follow(_messages)("run", [config]) as observe:
+            (run,) = run_all([config], self.runs / "train", workers=1, observe=observe)
+        result = run.result()
+        print(json.dumps(result, indent=2) if self.json else summary(run))
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Ask a trained run for the value that belongs to a key, as in `fastweights recall RUN c9k8j3f1??c`."""
+
+    run_directory: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Directory of the run."""
+    text: Positional[str]
+    """Key-value pairs, '??' and the key that is asked for."""
+    json: bool = False
+    """Print the answer as JSON."""
+
+    def run(self) -> None:
+        from fastweights.report.runs import answer_text
+        from fastweights.training.recall import recall
+        from fastweights.training.records import RunDirectory
+
+        answer = recall(RunDirectory.open(self.run_directory), self.text)
+        print(json.dumps(answer._asdict(), indent=2) if self.json else answer_text(answer))
+
+
+_COMMANDS: dict[str, Callable[..., Any]] = {"reproduce": Reproduce, "train": Train, "recall": Recall}
+_DESCRIPTION = f"""Fast-weight memory in recurrent networks.
+
+Cells: {", ".join(cells.names())}. Tasks: {", ".join(tasks.names())}."""
+
+
+def main() -> None:
+    """Run the command line: exit code 0, 1 for a failure, 2 for what cannot be done as asked."""
+    try:
+        command = tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog="fastweights", description=_DESCRIPTION)
+        command.run()
+    except UsageError as error:
+        _fail(str(error), 2)
+    except RunError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing is lost, the same command goes on from here", 1)
+    except BrokenPipeError:  # whoever read the output had enough
+        sys.exit(1)
+    except OSError as error:
+        _fail(f"{error}; the runs keep their last checkpoints, the same command goes on from there", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    _messages.print(f"fastweights: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
+    sys.exit(code)

@@ -1,0 +1,129 @@
+"""The runs of Section 4.1, associative retrieval, which Table 1 and Figure 2 share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from fastweights.experiments.base import Experiment, result_of
+from fastweights.training.config import RunConfig, Schedule
+from fastweights.training.options import Option
+from fastweights.training.records import RunDirectory
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The settings between which validation decides for one model: every learning rate with every set of options."""
+
+    learning_rates: tuple[float, ...]
+    options: tuple[dict[str, Option], ...] = ({},)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much of the protocol is run."""
+
+    models: dict[str, Candidates]
+    hidden_sizes: tuple[int, ...]
+    updates: int
+    evaluate_every: int
+    schedule: Schedule
+    seeds: tuple[int, ...]
+    screening_updates: int = 0
+    """Budget of a screening run."""
+    screening_seed: int = 0
+    """Not among `seeds`: what was used to select is not reported."""
+
+
+PRESETS = {
+    # One candidate for each model: the learning rate that gave the lowest validation error at this budget and R = 50,
+    # among those of results/table_1/screening.
+    "quick": Preset(
+        models={
+            "fast_weights": Candidates((4e-3,)),
+            "lstm": Candidates((5e-3,)),
+            "irnn": Candidates((3e-3,)),
+        },
+        hidden_sizes=(50,),
+        updates=12_000,
+        evaluate_every=500,
+        schedule="cosine",
+        seeds=(1,),
+    ),
+    # The paper states neither its grid nor its number of seeds. Its η is 0.5; its text and its appendix disagree on λ.
+    "paper": Preset(
+        models={
+            "fast_weights": Candidates(
+                (3e-4, 1e-3, 3e-3), tuple({"decay": decay, "fast_learning_rate": 0.5} for decay in (0.9, 0.95))
+            ),
+            "lstm": Candidates((3e-4, 1e-3, 3e-3, 1e-2)),
+            "associative_lstm": Candidates((3e-4, 1e-3, 3e-3, 1e-2), ({"copies": 4, "heads": 3},)),
+            "irnn": Candidates((3e-5, 1e-4, 3e-4, 1e-3, 3e-3)),
+        },
+        hidden_sizes=(20, 50, 100),
+        updates=750_000,
+        evaluate_every=5_000,
+        schedule="constant",
+        seeds=(1, 2, 3, 4, 5),
+        screening_updates=150_000,
+    ),
+}
+
+
+class Section41(Experiment):
+    """An experiment over the protocol's runs, or over those of some sizes."""
+
+    presets = tuple(PRESETS)
+    runs_folder = "section-4-1"
+    hidden_sizes: ClassVar[tuple[int, ...]]
+    """The sizes that it shows, of those that a preset has."""
+
+    def screening(self, preset: str) -> list[RunConfig]:
+        plan = PRESETS[preset]
+        groups = [_candidates(plan, cell, size) for cell in plan.models for size in self._sizes(plan)]
+        return [config for group in groups if len(group) > 1 for config in group]
+
+    def final(self, preset: str, screened: Sequence[RunDirectory]) -> list[RunConfig]:
+        plan = PRESETS[preset]
+        configs = []
+        for cell in plan.models:
+            for size in self._sizes(plan):
+                candidates = _candidates(plan, cell, size)
+                chosen = candidates[0] if len(candidates) == 1 else _best(cell, size, screened)
+                configs += [replace(chosen, seed=seed, updates=plan.updates) for seed in plan.seeds]
+        return configs
+
+    def _sizes(self, plan: Preset) -> list[int]:
+        return [size for size in plan.hidden_sizes if size in self.hidden_sizes]
+
+
+def _candidates(plan: Preset, cell: str, size: int) -> list[RunConfig]:
+    """The runs between which validation decides for one row."""
+    grid = plan.models[cell]
+    return [
+        RunConfig(
+            cell=cell,
+            hidden_size=size,
+            cell_options=dict(options),
+            updates=plan.screening_updates or plan.updates,
+            evaluate_every=plan.evaluate_every,
+            learning_rate=learning_rate,
+            schedule=plan.schedule,
+            seed=plan.screening_seed,
+        )
+        for options in grid.options
+        for learning_rate in grid.learning_rates
+    ]
+
+
+def _best(cell: str, size: int, screened: Sequence[RunDirectory]) -> RunConfig:
+    """The screened configuration with the lowest validation error, then NLL; a run that diverged comes last."""
+
+    def rank(run: RunDirectory) -> tuple[bool, float, float]:
+        result = result_of(run)
+        error, nll = result["validation_error"], result["validation_nll"]
+        return result["status"] != "finished", 1.0 if error is None else error, float("inf") if nll is None else nll
+
+    group = [run for run in screened if (run.config().cell, run.config().hidden_size) == (cell, size)]
+    return min(group, key=rank).config()

@@ -1,0 +1,105 @@
+"""What an experiment is: the runs it needs, and what they show beside the published numbers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from fastweights.errors import unknown_name
+from fastweights.training.config import RunConfig
+from fastweights.training.records import RunDirectory
+
+
+@dataclass(frozen=True)
+class Row:
+    """All runs of one cell of a table: one model at one size, over its seeds.
+
+    Errors and NLL are those of the median run (the lower of two), so that every number is one that was measured.
+    """
+
+    cell: str
+    hidden_size: int
+    error: float | None
+    """Test error, a fraction; None if no run got as far as an evaluation."""
+    interval: tuple[float, float] | None
+    """95 % Wilson interval of `error`, from the size of the test set."""
+    errors: tuple[float, ...]
+    """Test errors of all runs that have one, ascending."""
+    published: float | None
+    """The paper's test error, a fraction."""
+    nll: float | None
+    updates: int
+    seconds: float
+    backend: str
+    at_floor: bool
+    """No binding was learned: see `_statistics.at_floor`."""
+    diverged: tuple[str, ...]
+    """Why, for each run that diverged."""
+    settings: dict[str, Any]
+    """What was selected for this row: learning rate, schedule, options of the cell."""
+
+
+class Curve(NamedTuple):
+    """Test NLL of one run while it trained: `nll[i]` after `updates[i]` updates, None where it was not finite."""
+
+    seed: int
+    updates: tuple[int, ...]
+    nll: tuple[float | None, ...]
+    diverged: bool
+
+
+@dataclass(frozen=True)
+class LearningCurves:
+    """Test NLL against updates for each cell, and the NLL at which nothing is bound."""
+
+    title: str
+    floor: float
+    curves: dict[str, list[Curve]]
+    published: dict[str, float | None]
+    """Test NLL at the end of each cell's curve in the paper, after its budget of 750,000 updates."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment shows: the rows of its table and its figures by file name; either may be empty."""
+
+    title: str
+    preset: str
+    floor_error: float
+    rows: list[Row]
+    figures: dict[str, LearningCurves]
+
+
+class Experiment(ABC):
+    """One published result."""
+
+    presets: ClassVar[tuple[str, ...]]
+    runs_folder: ClassVar[str]
+    """Folder of its runs under the root; experiments over the same runs share it."""
+
+    def check_preset(self, preset: str) -> None:
+        """Raise UsageError unless there is a preset of this name."""
+        if preset not in self.presets:
+            raise unknown_name("preset", preset, self.presets)
+
+    @abstractmethod
+    def screening(self, preset: str) -> list[RunConfig]:
+        """Runs whose validation errors decide between the candidates of each row; empty if there is one candidate."""
+
+    @abstractmethod
+    def final(self, preset: str, screened: Sequence[RunDirectory]) -> list[RunConfig]:
+        """The runs that are reported, given the finished screening runs. Their seeds are not those of the screening."""
+
+    @abstractmethod
+    def reduce(self, preset: str, runs: Sequence[RunDirectory]) -> Outcome:
+        """What the finished runs show."""
+
+
+def result_of(run: RunDirectory) -> dict[str, Any]:
+    """The result of a run that is over."""
+    result = run.result()
+    if result is None:
+        raise ValueError(f"{run.path} is not over yet")
+    return result

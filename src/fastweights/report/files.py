@@ -1,0 +1,31 @@
+"""What an experiment leaves in its output folder: the table, the figures, and every run's record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastweights.experiments.base import Outcome, result_of
+from fastweights.report.figures import save_learning_curves
+from fastweights.report.tables import markdown_table, table_values
+from fastweights.training.records import RunDirectory, write_atomically
+
+
+def save(outcome: Outcome, runs: Sequence[RunDirectory], folder: Path) -> list[Path]:
+    """Write `table.md`, `table.json`, the figures as SVG and PNG, and `runs/<run-id>.json`; returns what to look at.
+
+    A run's record is its result (configuration, scores, environment) and all its evaluations.
+    """
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    for run in runs:
+        record = {"result": result_of(run), "metrics": run.metrics()}
+        write_atomically(folder / "runs" / f"{run.path.name}.json", json.dumps(record) + "\n")
+    saved = []
+    if outcome.rows:
+        saved += [folder / "table.md", folder / "table.json"]
+        write_atomically(saved[0], markdown_table(outcome))
+        write_atomically(saved[1], json.dumps(table_values(outcome), indent=2) + "\n")
+    for name, curves in outcome.figures.items():
+        saved += save_learning_curves(curves, folder / name)
+    return saved

@@ -1,0 +1,83 @@
+"""Following runs while they train: bars in a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from fastweights.report.names import label
+from fastweights.training.config import RunConfig
+from fastweights.training.records import RunDirectory
+from fastweights.training.sweep import Follow, Observe
+
+_LOG_SECONDS = 15.0
+
+
+def follow(console: Console) -> Follow:
+    """What follows each stage of runs on `console`, while its context is open."""
+
+    @contextmanager
+    def stage(name: str, configs: list[RunConfig]) -> Iterator[Observe]:
+        with _bars(console) as bars:
+            yield _Stage(console, bars, name, configs).observe
+
+    return stage
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+        console=console,
+        disable=not console.is_terminal,
+        speed_estimate_period=60,
+    )
+
+
+class _Stage:
+    """Where each active run and all of them together stand: updates done, and the last validation error."""
+
+    def __init__(self, console: Console, bars: Progress, name: str, configs: list[RunConfig]) -> None:
+        self._console = console
+        self._bars = bars
+        self._configs = {config.run_id: config for config in configs}
+        self._all = bars.add_task(f"all {name}", total=sum(config.updates for config in configs), note="")
+        self._tasks: dict[str, TaskID] = {}
+        self._steps = dict.fromkeys(self._configs, 0)
+        self._notes = dict.fromkeys(self._configs, "")
+        self._logged = time.monotonic()
+
+    def observe(self, run: RunDirectory, message: dict[str, Any]) -> None:
+        """Take in what is said of a run (see `fastweights.training.worker`)."""
+        run_id, config = run.path.name, self._configs[run.path.name]
+        name = f"{label(config.cell)}, R = {config.hidden_size}, seed {config.seed}"
+        if "failed" in message:
+            self._console.print(f"[red]failed[/red] {name}: {escape(message['failed'])}", highlight=False)
+        if message.get("over"):
+            self._steps[run_id] = config.updates
+            if run_id in self._tasks:
+                self._bars.remove_task(self._tasks.pop(run_id))
+        if "step" in message:
+            self._steps[run_id] = message["step"]
+            if "validation_error" in message:
+                self._notes[run_id] = f"validation error {100 * message['validation_error']:.2f} %"
+            if run_id not in self._tasks:
+                self._tasks[run_id] = self._bars.add_task(name, total=config.updates, note="")
+            self._bars.update(self._tasks[run_id], completed=message["step"], note=self._notes[run_id])
+            self._log(f"{name}: {message['step']:,} of {config.updates:,} updates, {self._notes[run_id]}")
+        self._bars.update(self._all, completed=sum(self._steps.values()))
+
+    def _log(self, line: str) -> None:
+        if not self._console.is_terminal and time.monotonic() - self._logged > _LOG_SECONDS:
+            self._logged = time.monotonic()
+            self._console.print(line, highlight=False)
