@@ -66,7 +66,7 @@ def fast_weights(
         norm_epsilon: added to the variance inside layer norm, > 0.
         state: h(0), (B, H), and A(0), (B, H, H); None is zeros.
         lengths: how many steps of each sequence count, (B,) integers in 1..T; None is T for all. Outputs past the end
-            are zero and the state stops changing there.
+            are zero and the state stops changing there. Their range is not checked: reading it would stall a GPU.
         backend: "reference", "attention" or "auto", which takes attention while T ≤ 2H: up to there it holds less for
             the backward pass than one A for each step.
 
