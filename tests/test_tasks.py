@@ -149,6 +149,7 @@ def test_text_in_the_other_order():
         ({"order": "key_first"}, "did you mean 'keys_first'"),
     ],
 )
+@pytest.mark.usefixtures("as_installed")
 def test_impossible_settings_are_refused(settings, complaint):
     with pytest.raises(UsageError, match=complaint):
         AssociativeRetrieval(**settings)

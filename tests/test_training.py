@@ -107,6 +107,7 @@ class TestConfig:
             ({"task_options": {"num_pairs": 27}}, "between 1 and 26, got 27"),
         ],
     )
+    @pytest.mark.usefixtures("as_installed")
     def test_impossible_values_are_refused(self, changes, complaint):
         with pytest.raises(UsageError, match=complaint):
             small(**changes)
@@ -239,7 +240,7 @@ class TestResume:
         assert trained_bits(whole) == trained_bits(pieces)
 
     def test_sigkill_at_any_moment_changes_nothing(self, tmp_path):
-        config = small(updates=3_000, evaluate_every=100)
+        config = small(updates=1_200, evaluate_every=50)
         whole, killed = (RunDirectory.create(tmp_path / name, config) for name in ("whole", "killed"))
         train_to_the_end(whole)
         kills = 0
@@ -251,7 +252,7 @@ class TestResume:
             worker.communicate()
             kills += killed.result() is None
         assert kills >= 2
-        assert checkpoint.load(killed.path).trainer["progress"]["step"] < 3_000
+        assert checkpoint.load(killed.path).trainer["progress"]["step"] < 1_200
         train_to_the_end(killed)
         assert trained_bits(whole) == trained_bits(killed)
 

@@ -72,9 +72,9 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (
         label(row.cell),
         str(row.hidden_size),
-        _number(row.error, 100),
+        _number(row.error, 100.0),
         interval,
-        _number(row.published, 100),
+        _number(row.published, 100.0),
         _number(row.nll, digits=3),
         f"{row.updates:,}",
         f"{row.seconds:.0f}",
