@@ -29,14 +29,19 @@ def random_arguments(
     batch: int, steps: int, hidden: int, *, layer_norm: bool, initial: bool
 ) -> dict[str, Tensor | None]:
     """z, W, gain, bias, h(0), A(0); None for what is switched off."""
+
+    # Bounded draws: from a normal's tail the loop without layer norm would blow up.
+    def uniform(bound: float, *shape: int) -> Tensor:
+        return bound * (2 * torch.rand(shape) - 1)
+
     scale = hidden**-0.5
     return {
-        "z": torch.randn(batch, steps, hidden) * (1 if layer_norm else scale),
-        "weight_hh": torch.randn(hidden, hidden) * 0.5 * scale,
-        "norm_weight": 1 + 0.3 * torch.randn(hidden) if layer_norm else None,
-        "norm_bias": 0.3 * torch.randn(hidden) if layer_norm else None,
-        "h": torch.randn(batch, hidden) * scale if initial else None,
-        "fast_weights": torch.randn(batch, hidden, hidden) * 0.3 * scale if initial else None,
+        "z": uniform(2 if layer_norm else scale, batch, steps, hidden),
+        "weight_hh": uniform(0.8 * scale, hidden, hidden),
+        "norm_weight": 0.5 + uniform(0.3, hidden) if layer_norm else None,
+        "norm_bias": uniform(0.5, hidden) if layer_norm else None,
+        "h": uniform(scale, batch, hidden) if initial else None,
+        "fast_weights": uniform(0.5 * scale, batch, hidden, hidden) if initial else None,
     }
 
 
