@@ -14,7 +14,7 @@ from fastweights.errors import UsageError
 from fastweights.memories._inputs import ArrayLike, at_least, signs
 from fastweights.memories.hopfield import HopfieldNetwork, Update
 from fastweights.memories.patterns import flip
-from fastweights.memories.relaxation import align
+from fastweights.memories.relaxation import align, rounding_of
 
 _LARGEST_ENUMERATED = 20
 
@@ -36,7 +36,7 @@ def fixed_points(network: HopfieldNetwork) -> Float[Tensor, "S N"]:
         raise UsageError(f"fixed_points tries 2^N states and needs N ≤ {_LARGEST_ENUMERATED}, got N = {size}")
     codes = torch.arange(2**size, device=W.device)[:, None] >> torch.arange(size, device=W.device)
     states = (2 * (codes & 1) - 1).to(W.dtype)
-    return states[(align(states, states @ W.T) == states).all(dim=1)]
+    return states[(align(states, states @ W.T, rounding_of(W)) == states).all(dim=1)]
 
 
 def mixtures(patterns: ArrayLike) -> Float[Tensor, "M N"]:

@@ -36,12 +36,7 @@ class DeltaMemory(LinearMemory):
         return weights
 
 
-def delta_net(
-    queries: Float[Tensor, "B T n"],
-    keys: Float[Tensor, "B T n"],
-    values: Float[Tensor, "B T m"],
-    rates: Float[Tensor, "B T"],
-) -> Float[Tensor, "B T m"]:
+def delta_net(queries: Tensor, keys: Tensor, values: Tensor, rates: Tensor) -> Float[Tensor, "B T m"]:
     """Read a delta-rule memory after each of its writes, all steps at once: o_t = A_t q_t with A_0 = 0 and
 
         A_t = A_{t−1} + β_t (v_t − A_{t−1} k_t) k_tᵀ                      (Schlag et al. 2021, eq. 24)
@@ -53,8 +48,10 @@ def delta_net(
         queries, keys: (B, T, n).
         values: (B, T, m).
         rates: β, (B, T).
+
+    Raises UsageError for other shapes.
     """
-    if keys.shape != queries.shape or values.shape[:2] != keys.shape[:2] or rates.shape != keys.shape[:2]:
+    if keys.dim() != 3 or queries.shape != keys.shape or not rates.shape == keys.shape[:2] == values.shape[:-1]:
         raise UsageError(
             "queries and keys must be (B, T, n), values (B, T, m) and rates (B, T); got "
             f"{tuple(queries.shape)}, {tuple(keys.shape)}, {tuple(values.shape)} and {tuple(rates.shape)}"

@@ -11,7 +11,7 @@ from torch import Tensor
 from fastweights.errors import UsageError, unknown_name
 from fastweights.memories import storage
 from fastweights.memories._inputs import ArrayLike, at_least, rows, signs, square, vectors
-from fastweights.memories.relaxation import Relaxation, align
+from fastweights.memories.relaxation import Relaxation, align, rounding_of
 
 StorageRule = Literal["hebb", "storkey", "pseudo-inverse"]
 Update = Literal["asynchronous", "synchronous"]
@@ -118,13 +118,13 @@ def _one_by_one(W: Tensor, start: Tensor, max_sweeps: int, generator: torch.Gene
     state = start.clone()
     # E sees only the symmetric part of W, whereas the field is the row of W itself.
     symmetric = (W + W.T) / 2
-    diagonal = W.diagonal()
+    diagonal, rounding = W.diagonal(), rounding_of(W)
     energies = [_energy(W, start)]
     for _ in range(max_sweeps):
         before = state.clone()
         for unit in torch.randperm(len(W), generator=generator).tolist():
             value = state[:, unit]
-            change = align(value, state @ W[unit]) - value
+            change = align(value, state @ W[unit], rounding[unit]) - value
             slope = state @ symmetric[unit] + 0.5 * diagonal[unit] * change
             energies.append(energies[-1] - change * slope)
             state[:, unit] += change
@@ -135,13 +135,14 @@ def _one_by_one(W: Tensor, start: Tensor, max_sweeps: int, generator: torch.Gene
 
 
 def _together(W: Tensor, start: Tensor, max_sweeps: int) -> Relaxation:
-    before, state = start, align(start, start @ W.T)
+    rounding = rounding_of(W)
+    before, state = start, align(start, start @ W.T, rounding)
     energy = [_energy(W, start), _energy(W, state)]
     period = (state == start).all(dim=1).int()
     for _ in range(max_sweeps - 1):
         if (period > 0).all():
             break
-        after = align(state, state @ W.T)
+        after = align(state, state @ W.T, rounding)
         energy.append(_energy(W, after))
         period = torch.where((after == before).all(dim=1), 2, 0)
         period = torch.where((after == state).all(dim=1), 1, period)

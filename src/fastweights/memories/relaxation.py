@@ -22,6 +22,15 @@ class Relaxation(NamedTuple):
     period: Int[Tensor, " B"]
 
 
-def align(state: Tensor, field: Tensor) -> Tensor:
-    """The sign of the field; a unit without field stays as it is."""
-    return torch.where(field == 0, state, field.sign())
+def align(state: Tensor, field: Tensor, rounding: Tensor | float = 0.0) -> Tensor:
+    """The sign of the field; a unit whose field is no larger than `rounding` has none and stays as it is."""
+    return torch.where(field.abs() <= rounding, state, field.sign())
+
+
+def rounding_of(weights: Float[Tensor, "N N"]) -> Float[Tensor, " N"]:
+    """How far a field Σ_j W_ij x_j, x_j = ±1, may be from zero when its exact value is zero.
+
+    Whole-number patterns make such ties common, and 1/N is not exact in binary: without this bound the order of
+    summation would decide them.
+    """
+    return 4 * torch.finfo(weights.dtype).eps * weights.abs().sum(dim=1)
