@@ -71,10 +71,10 @@ class DenseHopfield:
         for _ in range(max_sweeps):
             before = state.clone()
             for unit in torch.randperm(ξ.shape[1], generator=generator).tolist():
-                value, column = state[:, unit], ξ[:, unit]
-                rest = sums - value[:, None] * column
-                field = self._energy_at(rest - column) - self._energy_at(rest + column)
-                state[:, unit] = align(value, field)
+                column = ξ[:, unit]
+                rest = sums - state[:, unit, None] * column
+                gain = self._energy_at(rest - column) - self._energy_at(rest + column)
+                state[:, unit] = align(state[:, unit], gain)
                 sums = rest + state[:, unit, None] * column
                 energy.append(self._energy_at(sums))
             unchanged = (state == before).all(dim=1)
