@@ -13,6 +13,7 @@ __version__ = version("fastweights")
 
 if TYPE_CHECKING:
     from fastweights import kernels, tasks
+    from fastweights.cells.associative_lstm import AssociativeLSTM
     from fastweights.cells.fast_weights import FastWeightRNN
     from fastweights.cells.irnn import IRNN
     from fastweights.cells.lstm import LSTM
@@ -23,6 +24,7 @@ _HOME = {
     "FastWeightRNN": "fastweights.cells.fast_weights",
     "IRNN": "fastweights.cells.irnn",
     "LSTM": "fastweights.cells.lstm",
+    "AssociativeLSTM": "fastweights.cells.associative_lstm",
     "FastWeightState": "fastweights.types",
     "RNNState": "fastweights.types",
     "LSTMState": "fastweights.types",
@@ -35,6 +37,7 @@ _MODULES = ("kernels", "tasks")
 __all__ = [
     "IRNN",
     "LSTM",
+    "AssociativeLSTM",
     "AssociativeLSTMState",
     "FastWeightRNN",
     "FastWeightState",

@@ -68,9 +68,11 @@ class RecurrentLayer(nn.Module):
                 f"got shape {tuple(input.shape)}"
             )
         if input.dim() == 2:
+            state = self._checked_state(state)
             lifted = None if state is None else self.state_type(*(part.unsqueeze(0) for part in state))
             out, final = self._run(input.unsqueeze(0), lifted, None)
             return out.squeeze(0), self.state_type(*(part.squeeze(0) for part in final))
+        state = self._checked_state(state, input.shape[0 if self.batch_first else 1])
         if self.batch_first:
             return self._run(input, state, None)
         out, final = self._run(input.transpose(0, 1), state, None)
@@ -82,6 +84,7 @@ class RecurrentLayer(nn.Module):
         padded, lengths = pad_packed_sequence(PackedSequence(input.data, input.batch_sizes), batch_first=True)
         if padded.shape[-1] != self.input_size:
             raise UsageError(f"packed input must have {self.input_size} features, got {padded.shape[-1]}")
+        state = self._checked_state(state, len(lengths))
         if state is not None and order is not None:
             state = self.state_type(*(part.index_select(0, order) for part in state))
         out, final = self._run(padded, state, lengths.to(padded.device))
@@ -91,25 +94,29 @@ class RecurrentLayer(nn.Module):
         return PackedSequence(packed.data, packed.batch_sizes, order, back), final
 
     def _run(self, input: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
-        weight = next(self.parameters())
-        if input.device != weight.device:
-            raise UsageError(f"input is on {input.device} but the layer is on {weight.device}; move one of them")
-        if input.dtype != weight.dtype and not torch.is_autocast_enabled(input.device.type):
-            raise UsageError(f"input has dtype {input.dtype} but the layer {weight.dtype}; convert one of them")
-        if state is not None:
-            state = self._checked_state(state, input.shape[0])
+        self._check_kind("input", input)
         return self.scan(self.project(input), state, lengths)
 
-    def _checked_state(self, state: Any, batch: int) -> Any:
+    def _checked_state(self, state: Any, *batch: int) -> Any:
+        if state is None:
+            return None
         names = self.state_type._fields
-        if isinstance(state, Tensor) or len(state) != len(names):
+        if not isinstance(state, tuple) or len(state) != len(names):
             raise UsageError(
                 f"state must be a {self.state_type.__name__}({', '.join(names)}), got {type(state).__name__}"
             )
         for name, part, size in zip(names, state, self.state_sizes, strict=True):
-            if tuple(part.shape) != (batch, *size):
-                raise UsageError(f"state.{name} must have shape {(batch, *size)}, got {tuple(part.shape)}")
+            if tuple(part.shape) != (*batch, *size):
+                raise UsageError(f"state.{name} must have shape {(*batch, *size)}, got {tuple(part.shape)}")
+            self._check_kind(f"state.{name}", part)
         return self.state_type(*state)
+
+    def _check_kind(self, name: str, value: Tensor) -> None:
+        weight = next(self.parameters())
+        if value.device != weight.device:
+            raise UsageError(f"{name} is on {value.device} but the layer is on {weight.device}; move one of them")
+        if value.dtype != weight.dtype and not torch.is_autocast_enabled(value.device.type):
+            raise UsageError(f"{name} has dtype {value.dtype} but the layer {weight.dtype}; convert one of them")
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}, batch_first={self.batch_first}"

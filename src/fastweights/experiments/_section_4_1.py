@@ -41,7 +41,7 @@ PRESETS = {
     # among those of results/table_1/screening.
     "quick": Preset(
         models={
-            "fast_weights": Candidates((4e-3,)),
+            "fast_weights": Candidates((1e-3,)),
             "lstm": Candidates((5e-3,)),
             "irnn": Candidates((3e-3,)),
         },

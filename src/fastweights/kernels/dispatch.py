@@ -10,11 +10,12 @@ from torch import Tensor
 
 from fastweights.errors import UsageError, unknown_name
 from fastweights.kernels.activations import ACTIVATIONS, Activation
+from fastweights.kernels.associative_lstm import reference as associative_lstm_reference
 from fastweights.kernels.fast_weights import attention, reference
 from fastweights.kernels.irnn import reference as irnn_reference
 from fastweights.kernels.lstm import reference as lstm_reference
 from fastweights.kernels.lstm.norm import LSTMNorm
-from fastweights.types import FastWeightState, LSTMState, RNNState
+from fastweights.types import AssociativeLSTMState, FastWeightState, LSTMState, RNNState
 
 Backend = Literal["auto", "reference", "attention"]
 
@@ -75,7 +76,7 @@ def fast_weights(
         norm_epsilon: added to the variance inside layer norm, > 0.
         state: h(0), (B, H), and A(0), (B, H, H); None is zeros.
         lengths: how many steps of each sequence count, (B,) integers in 1..T; None is T for all. Outputs past the end
-            are zero and the state stops changing there.
+            are zero and the state stops changing there. Their range is not checked: reading it would stall a GPU.
         backend: "reference", "attention" or "auto" (see `resolve_backend`).
 
     Returns:
@@ -84,14 +85,11 @@ def fast_weights(
     Raises:
         UsageError: a shape or a value outside the above.
     """
-    batch, steps, hidden = _check_z(z, weight_hh, gates=1)
+    batch, steps, hidden = _check_z(z, weight_hh)
     check_fast_weight_settings(decay, fast_learning_rate, inner_steps, activation)
     check_backend(backend)
-    _check_shape("norm_weight", norm_weight, (hidden,), z)
-    _check_shape("norm_bias", norm_bias, (hidden,), z)
+    _check_norm(norm_weight, norm_bias, hidden, z)
     _check_shape("lengths", lengths, (batch,))
-    if (norm_weight is None) != (norm_bias is None):
-        raise UsageError("norm_weight and norm_bias must be given together, or both be None")
     if state is not None:
         _check_shape("state.h", state.h, (batch, hidden), z)
         _check_shape("state.fast_weights", state.fast_weights, (batch, hidden, hidden), z)
@@ -122,12 +120,9 @@ def irnn(
     lengths: Int[Tensor, " B"] | None = None,
 ) -> tuple[Float[Tensor, "B T H"], RNNState]:
     """The recurrence h(t+1) = ReLU(LN[W h(t) + z(t+1)]); arguments and errors as for `fast_weights`."""
-    batch, _, hidden = _check_z(z, weight_hh, gates=1)
-    _check_shape("norm_weight", norm_weight, (hidden,), z)
-    _check_shape("norm_bias", norm_bias, (hidden,), z)
+    batch, _, hidden = _check_z(z, weight_hh)
+    _check_norm(norm_weight, norm_bias, hidden, z)
     _check_shape("lengths", lengths, (batch,))
-    if (norm_weight is None) != (norm_bias is None):
-        raise UsageError("norm_weight and norm_bias must be given together, or both be None")
     if state is not None:
         _check_shape("state.h", state.h, (batch, hidden), z)
     return irnn_reference.irnn(z, weight_hh, norm_weight, norm_bias, state, lengths, norm_epsilon=norm_epsilon)
@@ -143,7 +138,7 @@ def lstm(
     lengths: Int[Tensor, " B"] | None = None,
 ) -> tuple[Float[Tensor, "B T H"], LSTMState]:
     """The LSTM recurrence on the input product z, (B, T, 4H), gates in the order i, f, g, o; see its reference."""
-    batch, _, hidden = _check_z(z, weight_hh, gates=4)
+    batch, _, hidden = _check_z(z, weight_hh, rows=4)
     _check_shape("lengths", lengths, (batch,))
     for name, value in zip(LSTMNorm._fields, norm or (), strict=False):
         _check_shape(f"norm.{name}", value, (hidden if name.startswith("cell") else 4 * hidden,), z)
@@ -153,15 +148,67 @@ def lstm(
     return lstm_reference.lstm(z, weight_hh, norm, state, lengths, norm_epsilon=norm_epsilon)
 
 
-def _check_z(z: Tensor, weight_hh: Tensor, *, gates: int) -> tuple[int, int, int]:
-    """B, T and H, once `z` is seen to be (B, T, gates·H) and `weight_hh` (gates·H, H)."""
+def associative_lstm(
+    z: Float[Tensor, "B T Z"],
+    weight_hh: Float[Tensor, "Z H"],
+    permutations: Int[Tensor, "copies N"],
+    norm_weight: Float[Tensor, " Z"] | None = None,
+    norm_bias: Float[Tensor, " Z"] | None = None,
+    *,
+    heads: int,
+    norm_epsilon: float = 1e-5,
+    state: AssociativeLSTMState | None = None,
+    lengths: Int[Tensor, " B"] | None = None,
+) -> tuple[Float[Tensor, "B T H"], AssociativeLSTMState]:
+    """The recurrence of the associative LSTM (Danihelka et al. 2016) on the input product z, with N = H/2.
+
+    Args:
+        z: (B, T, Z), Z = (1 + 8 heads) N: the forget gate (N), then for one head after the other the gates i, o (N
+            each), the keys r_i, r_o and the update u (H each).
+        weight_hh: (Z, H), rows in the same order.
+        permutations: one row for every copy of the memory, each a permutation of 0 … N−1.
+        norm_weight, norm_bias: gain and bias, (Z,), of the layer norm of W h; both None switches it off.
+        heads: how often a step writes and reads, at least 1.
+        norm_epsilon, lengths: as for `fast_weights`.
+        state: h(0), (B, H), and the copies, (B, copies, H); None is zeros.
+
+    Returns:
+        h(1) … h(T), (B, T, H), and the state after each sequence's last step.
+
+    Raises:
+        UsageError: a shape or a value outside the above.
+    """
+    if heads < 1:
+        raise UsageError(f"heads must be at least 1, got {heads!r}")
+    batch, _, hidden = _check_z(z, weight_hh, rows=1 + 8 * heads, columns=2)
+    copies = permutations.shape[0]
+    _check_shape("permutations", permutations, (copies, hidden // 2), z)
+    _check_norm(norm_weight, norm_bias, z.shape[2], z)
+    _check_shape("lengths", lengths, (batch,))
+    if state is not None:
+        _check_shape("state.h", state.h, (batch, hidden), z)
+        _check_shape("state.c", state.c, (batch, copies, hidden), z)
+    return associative_lstm_reference.associative_lstm(
+        z, weight_hh, permutations, norm_weight, norm_bias, state, lengths, heads=heads, norm_epsilon=norm_epsilon
+    )
+
+
+def _check_z(z: Tensor, weight_hh: Tensor, *, rows: int = 1, columns: int = 1) -> tuple[int, int, int]:
+    """B, T and H, once `z` is seen to be (B, T, rows·n) and `weight_hh` (rows·n, columns·n), H = columns·n."""
     if z.dim() != 3 or 0 in z.shape:
-        raise UsageError(f"z must be (B, T, {gates}H) with no empty dimension, got shape {tuple(z.shape)}")
-    if z.shape[2] % gates:
-        raise UsageError(f"the last dimension of z must be a multiple of {gates}, got {z.shape[2]}")
-    hidden = z.shape[2] // gates
-    _check_shape("weight_hh", weight_hh, (gates * hidden, hidden), z)
+        raise UsageError(f"z must have three dimensions (B, T, Z), none empty, got shape {tuple(z.shape)}")
+    if z.shape[2] % rows:
+        raise UsageError(f"the last dimension of z must be a multiple of {rows}, got {z.shape[2]}")
+    hidden = columns * z.shape[2] // rows
+    _check_shape("weight_hh", weight_hh, (z.shape[2], hidden), z)
     return z.shape[0], z.shape[1], hidden
+
+
+def _check_norm(weight: Tensor | None, bias: Tensor | None, size: int, z: Tensor) -> None:
+    if (weight is None) != (bias is None):
+        raise UsageError("norm_weight and norm_bias must be given together, or both be None")
+    _check_shape("norm_weight", weight, (size,), z)
+    _check_shape("norm_bias", bias, (size,), z)
 
 
 def _check_shape(name: str, value: Tensor | None, expected: tuple[int, ...], like: Tensor | None = None) -> None:

@@ -26,7 +26,7 @@ def save_learning_curves(curves: LearningCurves, stem: Path) -> list[Path]:
         f"no binding learned: {curves.floor:.3f}",
         (1, curves.floor),
         xycoords=("axes fraction", "data"),
-        xytext=(-4, 4),
+        xytext=(-4, -12),
         textcoords="offset points",
         horizontalalignment="right",
         color="0.35",

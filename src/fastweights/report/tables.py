@@ -5,41 +5,56 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from fastweights.experiments.base import Outcome, Row
 from fastweights.report.names import label
 
-_COLUMNS = (
-    "model",
-    "R",
-    "error %",
-    "95 % interval",
-    "published %",
-    "NLL",
-    "updates",
-    "seconds",
-    "backend",
-    "remark",
-)
+_COLUMNS = ("model", "R", "error %", "95 % CI", "paper %", "NLL", "updates", "s", "backend")
+_WORDS = ("model", "backend")
 
 
 def terminal_table(outcome: Outcome) -> Table:
-    """For rich to print."""
-    table = Table(title=f"{outcome.title} ({outcome.preset})", title_justify="left")
+    """For rich to print; it fits 80 columns, with the remarks below."""
+    table = Table(
+        title=f"{outcome.title} ({outcome.preset})",
+        title_justify="left",
+        caption="\n".join(remarks(outcome)),
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
+    )
     for column in _COLUMNS:
-        numeric = column not in ("model", "backend", "remark")
-        table.add_column(column, justify="right" if numeric else "left", no_wrap=column != "remark")
+        table.add_column(column, justify="left" if column in _WORDS else "right", no_wrap=True)
     for row in outcome.rows:
-        table.add_row(*_cells(row, outcome), style="yellow" if row.at_floor or row.diverged else None)
+        table.add_row(*_cells(row), style="yellow" if row.at_floor or row.diverged else None)
     return table
 
 
 def markdown_table(outcome: Outcome) -> str:
     """For a README or a page of documentation."""
-    lines = ["| " + " | ".join(_COLUMNS) + " |", "|" + "---|" * len(_COLUMNS)]
-    lines += ["| " + " | ".join(_cells(row, outcome)) + " |" for row in outcome.rows]
-    return "\n".join(lines) + "\n"
+    rules = ["---" if column in _WORDS else "---:" for column in _COLUMNS]
+    lines = [_COLUMNS, rules, *(_cells(row) for row in outcome.rows)]
+    table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    return table + "".join(f"\n{remark}\n" for remark in remarks(outcome))
+
+
+def remarks(outcome: Outcome) -> list[str]:
+    """What a number alone does not say: no binding learned, the spread over seeds, runs that diverged."""
+    said = []
+    for row in outcome.rows:
+        facts = []
+        if row.at_floor:
+            facts.append(f"at the no-binding floor ({100 * outcome.floor_error:.2f} %): it learned no binding")
+        if len(row.errors) > 1:
+            spread = f"{100 * row.errors[0]:.2f}–{100 * row.errors[-1]:.2f} %"
+            facts.append(f"median of {len(row.errors)} seeds, {spread}")
+        facts += [f"diverged ({reason})" for reason in row.diverged]
+        if facts:
+            said.append(f"{label(row.cell)}, R = {row.hidden_size}: {'; '.join(facts)}.")
+    return said
 
 
 def table_values(outcome: Outcome) -> dict[str, Any]:
@@ -52,31 +67,19 @@ def table_values(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _cells(row: Row, outcome: Outcome) -> tuple[str, ...]:
+def _cells(row: Row) -> tuple[str, ...]:
     interval = "–" if row.interval is None else f"{100 * row.interval[0]:.2f}–{100 * row.interval[1]:.2f}"
     return (
         label(row.cell),
         str(row.hidden_size),
-        _number(row.error, 100),
+        _number(row.error, 100.0),
         interval,
-        _number(row.published, 100),
+        _number(row.published, 100.0),
         _number(row.nll, digits=3),
         f"{row.updates:,}",
         f"{row.seconds:.0f}",
         row.backend,
-        _remark(row, outcome.floor_error),
     )
-
-
-def _remark(row: Row, floor: float) -> str:
-    remarks = []
-    if row.at_floor:
-        remarks.append(f"at the no-binding floor ({100 * floor:.2f} %)")
-    if len(row.errors) > 1:
-        low, high = row.errors[0], row.errors[-1]
-        remarks.append(f"median of {len(row.errors)} seeds, {100 * low:.2f}–{100 * high:.2f} %")
-    remarks += [f"diverged: {reason}" for reason in row.diverged]
-    return "; ".join(remarks)
 
 
 def _number(value: float | None, factor: float = 1.0, digits: int = 2) -> str:

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from tyro.conf import arg
 
@@ -99,7 +99,7 @@ class RunConfig:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Mapping[str, Any]) -> RunConfig:
         """The inverse of `to_dict`. Raises UsageError for a key that is not a field."""
         known = {f.name for f in dataclasses.fields(cls)}
         for name in values:

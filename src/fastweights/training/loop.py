@@ -148,6 +148,7 @@ class Trainer:
     def _restore(self) -> None:
         saved = checkpoint.load(self.run.path)
         if saved is None:
+            torch.manual_seed(self.config.seed)
             self.run.rewind_metrics(step=0)
             return
         self.model.load_state_dict(saved.model)
@@ -261,7 +262,7 @@ def train(run: RunDirectory, *, stop: Callable[[], bool], notify: Callable[[dict
     with run.locked():
         if run.result() is not None:
             return True
-        with _threads(run.config().threads):
+        with _threads(run.config().threads), torch.random.fork_rng(devices=[]):
             trainer = Trainer(run)
             ending = _advance(trainer, stop, notify)
             if ending is not None:

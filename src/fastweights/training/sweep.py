@@ -92,8 +92,9 @@ def _start(
 
     def listen() -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            said.put((run, json.loads(line)))
+        with process.stdout as lines:
+            for line in lines:
+                said.put((run, json.loads(line)))
         said.put((run, None))
 
     threading.Thread(target=listen, daemon=True).start()

@@ -41,8 +41,8 @@ def fast_weights(
     newest_last = powers.flip(0)  # newest_last[T−t:] = λ^{t−1} … λ⁰
     h = z.new_zeros(batch, hidden) if state is None else state.h
     stored: list[Tensor] = []
-    for t in range(steps):
-        boundary = z[:, t] + h @ weight_hh.T
+    for t, z_t in enumerate(z.unbind(1)):
+        boundary = z_t + h @ weight_hh.T
         h_s = f(boundary)
         past = torch.stack(stored, dim=1) if stored else None
         for _ in range(inner_steps):

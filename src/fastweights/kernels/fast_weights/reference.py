@@ -28,11 +28,11 @@ def fast_weights(
     """Equations 1 and 5 of Ba et al. (2016), step by step; see `fastweights.kernels.fast_weights` for the arguments."""
     f = activation_function(activation)
     λ, η = decay, fast_learning_rate
-    batch, steps, hidden = z.shape
+    batch, _, hidden = z.shape
     h, A = state or (z.new_zeros(batch, hidden), z.new_zeros(batch, hidden, hidden))
     outputs = []
-    for t in range(steps):
-        boundary = z[:, t] + h @ W.T  # W h(t) + C x(t)
+    for t, z_t in enumerate(z.unbind(1)):
+        boundary = z_t + h @ W.T  # W h(t) + C x(t)
         h_s = f(boundary)  # h_0(t+1)
         for _ in range(inner_steps):
             total = boundary + (A @ h_s.unsqueeze(-1)).squeeze(-1)

@@ -23,8 +23,8 @@ def irnn(
     """h(t+1) = ReLU(LN[W h(t) + z(t+1)]), the sum normalised as in eq. 4 of Ba, Kiros & Hinton (2016)."""
     h = z.new_zeros(z.shape[0], z.shape[2]) if state is None else state.h
     outputs = []
-    for t in range(z.shape[1]):
-        total = z[:, t] + h @ W.T
+    for t, z_t in enumerate(z.unbind(1)):
+        total = z_t + h @ W.T
         h_next = torch.relu(total if gain is None else layer_norm(total, h.shape[-1:], gain, bias, norm_epsilon))
         if lengths is None:
             h = h_next

@@ -28,11 +28,11 @@ def lstm(
     zeros = z.new_zeros(z.shape[0], W.shape[1])
     h, c = state or (zeros, zeros)
     outputs = []
-    for t in range(z.shape[1]):
+    for t, z_t in enumerate(z.unbind(1)):
         recurrent = h @ W.T
         if norm is not None:
             recurrent = layer_norm(recurrent, W.shape[:1], norm.hh_weight, norm.hh_bias, norm_epsilon)
-        i, f, g, o = (z[:, t] + recurrent).chunk(4, dim=-1)
+        i, f, g, o = (z_t + recurrent).chunk(4, dim=-1)
         c_next = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         read = c_next
         if norm is not None:

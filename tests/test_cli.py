@@ -1,0 +1,177 @@
+"""The command line as a user meets it: in a process of its own, by its output and its exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fastweights.errors import RunError
+from fastweights.training.records import RunDirectory
+
+TINY = [
+    *("--task-options", "num_pairs", "1", "--hidden-size", "8", "--batch-size", "16"),
+    *("--train-size", "400", "--validation-size", "50", "--test-size", "100"),
+    *("--updates", "60", "--evaluate-every", "20", "--zero-evaluations", "1000"),
+]
+
+
+def fastweights(*arguments, **options):
+    command = [sys.executable, "-m", "fastweights", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    done = fastweights("train", *TINY, "--runs", folder)
+    assert done.returncode == 0, done.stderr
+    (run,) = (folder / "train").iterdir()
+    return run
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys, fastweights.cli; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    done = fastweights("--help")
+    assert done.returncode == 0
+    for word in ("reproduce", "train", "recall", "fast_weights", "irnn", "lstm"):
+        assert word in done.stdout
+
+
+def test_train_prints_the_test_error_and_where_the_run_is(trained):
+    done = fastweights("train", *TINY, "--runs", trained.parent.parent)
+    assert done.returncode == 0
+    assert "finished after 60 updates" in done.stdout
+    assert "test error" in done.stdout
+    assert str(trained) in done.stdout
+
+
+def test_json_output_is_json_alone(trained):
+    done = fastweights("train", *TINY, "--runs", trained.parent.parent, "--json")
+    assert json.loads(done.stdout) == RunDirectory.open(trained).result()
+
+
+def test_recall_answers(trained):
+    done = fastweights("recall", trained, "c9??c")
+    assert done.returncode == 0
+    assert done.stdout.startswith("c9??c → ")
+    assert "probability" in done.stdout
+    assert "step  2  9" in done.stdout
+    values = json.loads(fastweights("recall", trained, "c9??c", "--json").stdout)
+    assert values["expected"] == "9"
+    assert 0 < values["probability"] <= 1
+    assert len(values["attended"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["trian"], "Available subcommands"),
+        (["train", "--hiden-size", "8"], "--hidden-size"),
+        (["train", "--hidden-size", "-8"], "hidden_size must be at least 1, got -8"),
+        (["train", "--task-options", "num_pairs", "27"], "num_pairs must be between 1 and 26, got 27"),
+        (["train", "--task-options", "num_pear", "4"], "did you mean 'num_pairs'"),
+        (["train", "--cell", "lstn"], "did you mean 'lstm'"),
+        (["train", "--cell-options", "decay", "-1"], "decay must be finite and at least 0, got -1.0"),
+        (["train", "--learning-rate", "fast"], "--learning-rate"),
+        (["train", "--schedule", "step"], "--schedule"),
+        (["reproduce", "table-9"], "did you mean 'table-1'"),
+        (["reproduce", "table-1", "--preset", "papper"], "did you mean 'paper'"),
+        (["reproduce", "table-1", "--workers", "0"], "workers must be at least 1, got 0"),
+        (["recall", "no/such/run", "c9??c"], "no/such/run is not a run directory"),
+    ],
+)
+def test_usage_errors_are_one_message_and_exit_code_2(arguments, complaint, tmp_path):
+    done = fastweights(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert complaint in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_malformed_text_is_a_usage_error(trained):
+    done = fastweights("recall", trained, "c9??k")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "asks for 'k', which is not among its keys c" in done.stderr
+
+
+def test_a_decay_above_one_is_warned_of(tmp_path):
+    done = fastweights("train", *TINY, "--runs", tmp_path, "--updates", "1", "--cell-options", "decay", "1.01")
+    assert done.returncode == 0
+    assert "decay = 1.01 is above 1" in done.stderr
+
+
+def test_a_damaged_run_is_a_failure_with_one_message(tmp_path):
+    assert fastweights("train", *TINY, "--runs", tmp_path).returncode == 0
+    (run,) = (tmp_path / "train").iterdir()
+    (checkpoint,) = run.glob("checkpoint-*")
+    (checkpoint / "best.safetensors").write_bytes(b"torn")
+    done = fastweights("recall", run, "c9??c")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is damaged" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_a_failure_with_one_message(tmp_path):
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    done = fastweights("train", *TINY, "--runs", tmp_path / "runs")
+    assert done.returncode == 1
+    assert "Not a directory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_loses_nothing_and_the_same_command_goes_on(tmp_path):
+    command = [sys.executable, "-m", "fastweights", "train", *TINY, "--runs", str(tmp_path)]
+    command[command.index("60")] = "1000"
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("train/*/checkpoint-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "interrupted; nothing is lost" in messages
+    assert "Traceback" not in messages
+    (run,) = map(RunDirectory, (tmp_path / "train").iterdir())
+    assert run.result() is None
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0
+    steps = [entry["step"] for entry in run.metrics()]
+    assert steps == list(range(20, 1001, 20))
+    with run.locked():
+        pass
+
+
+def test_reproduce_prints_the_table_saves_the_figure_and_runs_nothing_twice(tmp_path, monkeypatch):
+    """The quick preset with its updates and sizes cut down; the command is otherwise the user's."""
+    code = (
+        "import dataclasses, sys\n"
+        "from fastweights.experiments import _section_4_1 as section\n"
+        "from fastweights.training import config\n"
+        "section.PRESETS['quick'] = dataclasses.replace(section.PRESETS['quick'], updates=40, evaluate_every=20)\n"
+        "section.RunConfig = lambda **kw: config.RunConfig(train_size=500, validation_size=50, test_size=100, **kw)\n"
+        "from fastweights.cli import main\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", code, "reproduce", "table-1", "--output", str(tmp_path / "out")]
+    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    assert "no-binding floor (61.65 %)" in first.stdout
+    assert "Fast weights" in first.stdout
+    for name in ("table.md", "table.json", "figure-2.svg", "figure-2.png"):
+        assert f"saved {tmp_path}/out/{name}" in first.stdout
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    again = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True)
+    table = json.loads(again.stdout)
+    assert {row["cell"] for row in table["rows"]} >= {"irnn", "lstm", "fast_weights"}
+    assert "updates" not in again.stderr  # no worker had anything to report
+    assert os.listdir(tmp_path / "runs") == ["section-4-1"]
+
+
+def test_run_errors_are_not_usage_errors():
+    assert not issubclass(RunError, ValueError)

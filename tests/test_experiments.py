@@ -1,0 +1,179 @@
+"""From finished runs to the table and the figure: statistics, selection, reduction, files."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from fastweights import experiments
+from fastweights.errors import UsageError
+from fastweights.experiments import _published
+from fastweights.experiments._section_4_1 import PRESETS
+from fastweights.experiments._statistics import at_floor, wilson_interval
+from fastweights.report.files import save
+from fastweights.report.tables import markdown_table, remarks, table_values
+from fastweights.training.config import RunConfig
+from fastweights.training.records import RunDirectory
+
+
+@pytest.fixture
+def finish(tmp_path):
+    """Writes the record of a run that ended as told."""
+
+    def write(config, errors=0, nll=0.1, *, status="finished", reason="budget used up", validation_error=0.1):
+        run = RunDirectory.create(tmp_path, config)
+        for step in (500, 1_000):
+            run.append_metrics({"step": step, "validation_nll": nll, "test_nll": nll + 1 / step})
+        result = {
+            "status": status, "reason": reason, "config": config.to_dict(), "updates": 1_000, "seconds": 1.5,
+            "validation_error": validation_error, "validation_nll": nll, "test_errors": errors, "test_count": 20_000,
+            "test_nll": nll, "backend": "attention",
+        }  # fmt: skip
+        run.write_result(result)
+        return run
+
+    return write
+
+
+class TestStatistics:
+    @pytest.mark.parametrize(("errors", "total"), [(0, 20_000), (7, 10), (362, 20_000), (20_000, 20_000)])
+    def test_wilson_interval_is_where_the_score_test_turns(self, errors, total):
+        """The ends solve |p̂ − p| = z √(p(1 − p)/n), z = 1.959964 (Wilson 1927)."""
+        share = errors / total
+        for end in wilson_interval(errors, total):
+            if 0 < end < 1:
+                assert abs(share - end) == pytest.approx(1.9599639845 * math.sqrt(end * (1 - end) / total), rel=1e-6)
+            else:
+                assert end == share
+
+    def test_published_rows_without_binding_are_at_the_floor_and_the_others_not(self):
+        entry = _published.table("table_1")
+        found = [error for row in entry["values"] for error in row if at_floor(error / 100, 0.6165)]
+        assert sorted(found) == [60.13, 60.23, 60.81, 62.11]
+
+    def test_a_single_pair_has_no_floor(self):
+        assert not at_floor(0.0, 0.0)
+
+
+class TestPublished:
+    def test_table_1(self):
+        assert _published.value("table_1", "fast_weights", 20) == 1.81
+        assert _published.value("table_1", "lstm", 50) == 1.85
+        assert _published.value("table_1", "associative_lstm", 50) == 1.62
+        assert _published.value("table_1", "irnn", 100) == 0.34
+
+    def test_what_the_paper_does_not_have(self):
+        assert _published.value("table_1", "fast_weights", 64) is None
+        assert _published.value("table_1", "gru", 50) is None
+
+    @pytest.mark.parametrize("name", ["table_1", "figure_2", "table_2", "table_3"])
+    def test_every_table_is_rectangular(self, name):
+        entry = _published.table(name)
+        assert len(entry["values"]) == len(entry["rows"])
+        assert all(len(row) == len(entry["columns"]) for row in entry["values"])
+
+
+class TestSection41:
+    def test_unknown_names_are_refused(self):
+        with pytest.raises(UsageError, match="did you mean 'table-1'"):
+            experiments.load("table1")
+        with pytest.raises(UsageError, match="did you mean 'quick'"):
+            experiments.load("table-1").check_preset("quik")
+
+    def test_the_paper_preset_is_the_papers_protocol(self):
+        plan = PRESETS["paper"]
+        assert plan.hidden_sizes == (20, 50, 100)
+        assert plan.updates == _published.table("figure_2")["budget_updates"]
+        assert set(plan.models) == set(_published.table("table_1")["rows"])
+        assert {options["decay"] for options in plan.models["fast_weights"].options} == {0.9, 0.95}
+        assert plan.screening_seed not in plan.seeds
+        for config in experiments.load("table-1").screening("paper"):
+            assert (config.train_size, config.validation_size, config.test_size) == (100_000, 10_000, 20_000)
+            assert (config.batch_size, config.embedding_size, config.input_size) == (128, 50, 100)
+
+    def test_the_quick_preset_gives_every_model_the_same_updates_on_the_full_data(self):
+        experiment = experiments.load("table-1")
+        assert experiment.screening("quick") == []
+        configs = experiment.final("quick", [])
+        assert {config.cell for config in configs} >= {"irnn", "lstm", "fast_weights"}
+        assert len({config.updates for config in configs}) == 1
+        assert {(config.train_size, config.test_size) for config in configs} == {(100_000, 20_000)}
+
+    def test_validation_selects_and_other_seeds_are_reported(self, finish):
+        experiment = experiments.load("table-1")
+        candidates = experiment.screening("paper")
+        rates = sorted({c.learning_rate for c in candidates if c.cell == "irnn"})
+
+        def ending(config):
+            # The second learning rate is best on validation, the first has the best test error, the third diverged.
+            position = sorted({c.learning_rate for c in candidates if c.cell == config.cell}).index(
+                config.learning_rate
+            )
+            return {
+                "validation_error": (0.3, 0.1, 0.0)[min(position, 2)],
+                "errors": 0 if position == 0 else 5_000,
+                "status": "finished" if position < 2 else "diverged",
+            }
+
+        screened = [finish(config, **ending(config)) for config in candidates]
+        final = experiment.final("paper", screened)
+        assert len(final) == 4 * 3 * 5
+        assert {config.learning_rate for config in final if config.cell == "irnn"} == {rates[1]}
+        assert {config.updates for config in final} == {750_000}
+        assert 0 not in {config.seed for config in final}
+
+    def test_equal_errors_are_decided_by_nll(self, finish):
+        experiment = experiments.load("figure-2")
+        screened = [
+            finish(config, nll=config.learning_rate, validation_error=0.0) for config in experiment.screening("paper")
+        ]
+        for config in experiment.final("paper", screened):
+            rates = [c.learning_rate for c in experiment.screening("paper") if c.cell == config.cell]
+            assert config.learning_rate == min(rates)
+
+    def test_rows_show_the_median_run_and_keep_the_diverged_ones(self, finish):
+        runs = [
+            finish(RunConfig(cell="lstm", seed=seed), errors=errors, nll=errors / 1e4)
+            for seed, errors in enumerate((400, 100, 300, 200))
+        ]
+        runs.append(finish(RunConfig(cell="lstm", seed=9), errors=9_000, status="diverged", reason="NaN at update 7"))
+        runs.append(finish(RunConfig(cell="irnn"), errors=12_100))
+        outcome = experiments.load("table-1").reduce("quick", runs)
+        irnn, lstm = outcome.rows
+        assert (irnn.cell, irnn.published, irnn.at_floor) == ("irnn", 0.6023, True)
+        assert (lstm.error, lstm.nll) == (300 / 20_000, 0.03)
+        assert lstm.interval == wilson_interval(300, 20_000)
+        assert lstm.errors == tuple(count / 20_000 for count in (100, 200, 300, 400, 9_000))
+        assert lstm.diverged == ("seed 9: NaN at update 7",)
+        said = remarks(outcome)
+        assert "IRNN, R = 50: at the no-binding floor (61.65 %)" in said[0]
+        assert "median of 5 seeds, 0.50–45.00 %; diverged (seed 9: NaN at update 7)" in said[1]
+
+    def test_files_hold_the_table_the_figure_and_every_run(self, finish, tmp_path):
+        runs = [finish(RunConfig(cell=cell, seed=1), errors=400) for cell in ("lstm", "fast_weights")]
+        runs.append(finish(RunConfig(hidden_size=20), errors=1))
+        outcome = experiments.load("table-1").reduce("quick", runs)
+        saved = save(outcome, runs, tmp_path / "out")
+        assert [path.name for path in saved] == ["table.md", "table.json", "figure-2.svg", "figure-2.png"]
+        assert json.loads(saved[1].read_text()) == json.loads(json.dumps(table_values(outcome)))
+        assert saved[0].read_text() == markdown_table(outcome)
+        assert "| Fast weights | 20 | 0.01 | 0.00–0.03 | 1.81 |" in markdown_table(outcome)
+        record = json.loads((tmp_path / "out" / "runs" / f"{runs[0].path.name}.json").read_text())
+        assert record == {"result": runs[0].result(), "metrics": runs[0].metrics()}
+        assert saved[3].read_bytes().startswith(b"\x89PNG")
+        svg = saved[2].read_text()
+        for text in ("no binding learned: 1.187", "Fast weights (published", "LSTM (published", "test NLL (nats)"):
+            assert text in svg
+        again = save(outcome, runs, tmp_path / "again")
+        assert again[2].read_bytes() == saved[2].read_bytes()
+
+    def test_figure_2_shows_the_runs_with_50_units(self, finish):
+        runs = [finish(RunConfig(hidden_size=size, seed=size)) for size in (20, 50, 100)]
+        outcome = experiments.load("figure-2").reduce("quick", runs)
+        (curve,) = outcome.figures["figure-2"].curves["fast_weights"]
+        assert curve.seed == 50
+        assert curve.updates == (500, 1_000)
+        assert curve.nll == pytest.approx((0.102, 0.101))
+        assert outcome.rows == []
+        assert dataclasses.asdict(outcome)["floor_error"] == pytest.approx(0.6165)

@@ -1,0 +1,443 @@
+"""One run: configuration, loop, record, checkpoint, and what happens when it is killed, stopped or goes wrong."""
+
+import dataclasses
+import json
+import math
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fastweights.errors import RunError, UsageError
+from fastweights.training import checkpoint
+from fastweights.training.config import RunConfig
+from fastweights.training.loop import Trainer, build_model, complete, evaluate, learning_rate_at, train
+from fastweights.training.recall import recall
+from fastweights.training.records import RunDirectory, write_atomically
+from fastweights.training.sweep import run_all
+
+SMALL = RunConfig(
+    hidden_size=6,
+    task_options={"num_pairs": 1},
+    train_size=600,
+    validation_size=100,
+    test_size=100,
+    embedding_size=4,
+    input_size=6,
+    head_size=6,
+    updates=40,
+    batch_size=16,
+    evaluate_every=10,
+    zero_evaluations=100,
+)
+
+
+def small(**changes):
+    return complete(dataclasses.replace(SMALL, **changes))
+
+
+def train_to_the_end(run):
+    assert train(run, stop=lambda: False, notify=lambda message: None)
+    return run.result()
+
+
+def train_until(run, evaluations):
+    assert not train(run, stop=lambda: len(run.metrics()) == evaluations, notify=lambda message: None)
+
+
+def trained_bits(run):
+    """Everything a run computes: weights, best weights, optimiser state, random state, metrics without times."""
+    saved = checkpoint.load(run.path)
+    optimizer = saved.trainer["optimizer"]["state"]
+    tensors = {f"model.{k}": v for k, v in saved.model.items()} | {f"best.{k}": v for k, v in saved.best.items()}
+    tensors |= {f"{index}.{k}": v for index, state in optimizer.items() for k, v in state.items()}
+    tensors["rng"] = saved.trainer["rng"]
+    metrics = [{k: v for k, v in entry.items() if k != "seconds"} for entry in run.metrics()]
+    result = {k: v for k, v in run.result().items() if k not in ("seconds", "environment")}
+    return {k: v.numpy().tobytes() for k, v in tensors.items()}, metrics, result
+
+
+class TestConfig:
+    def test_round_trip(self):
+        config = small(learning_rate=3e-4)
+        assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+    def test_run_id_depends_on_every_field(self):
+        changes = {
+            "cell": "irnn", "cell_options": {"a": 1}, "task": "other", "task_options": {}, "schedule": "linear",
+            "clip_norm": 1.0, "learning_rate": 0.5,
+        }  # fmt: skip
+        for field in dataclasses.fields(RunConfig):
+            value = changes.get(field.name, getattr(SMALL, field.name))
+            if field.name not in changes:
+                value += 1
+            assert dataclasses.replace(SMALL, **{field.name: value}).run_id != SMALL.run_id, field.name
+
+    def test_completion_leaves_nothing_open(self):
+        config = complete(RunConfig())
+        assert config.cell_options["decay"] == 0.95
+        assert config.cell_options["backend"] != "auto"
+        assert config.task_options == {"num_pairs": 4, "replacement": True, "order": "interleaved"}
+        assert complete(config) == config
+
+    @pytest.mark.parametrize(
+        ("changes", "complaint"),
+        [
+            ({"hidden_size": -3}, "hidden_size must be at least 1, got -3"),
+            ({"seed": -1}, "seed must be at least 0, got -1"),
+            ({"updates": 0}, "updates must be at least 1"),
+            ({"learning_rate": math.nan}, "learning_rate must be finite"),
+            ({"clip_norm": 0.0}, "clip_norm must be above 0"),
+            ({"batch_size": 601}, "at most train_size = 600"),
+            ({"schedule": "cosin"}, "did you mean 'cosine'"),
+            ({"cell": "fast_weight"}, "did you mean 'fast_weights'"),
+            ({"task": "assoc"}, "unknown task 'assoc'"),
+            ({"cell_options": {"dekay": 1.0}}, "did you mean 'decay'"),
+            ({"cell_options": {"decay": "much"}}, "decay must be float, got 'much'"),
+            ({"cell_options": {"layer_norm": 1}}, "layer_norm must be bool, got 1"),
+            ({"cell_options": {"inner_steps": 0}}, "inner_steps must be at least 1"),
+            ({"cell_options": {"activation": "relo"}}, "did you mean 'relu'"),
+            ({"cell_options": {"dtype": "float64"}}, "unknown FastWeightRNN option 'dtype'"),
+            ({"task_options": {"num_pairs": 27}}, "between 1 and 26, got 27"),
+        ],
+    )
+    @pytest.mark.usefixtures("as_installed")
+    def test_impossible_values_are_refused(self, changes, complaint):
+        with pytest.raises(UsageError, match=complaint):
+            small(**changes)
+
+    def test_unknown_keys_are_refused(self):
+        with pytest.raises(UsageError, match="did you mean 'learning_rate'"):
+            RunConfig.from_dict({"learning_rates": 1})
+
+
+class TestLoop:
+    def test_equal_configurations_give_equal_bits(self, tmp_path):
+        runs = [RunDirectory.create(tmp_path / name, small()) for name in ("a", "b")]
+        for run in runs:
+            train_to_the_end(run)
+        assert trained_bits(runs[0]) == trained_bits(runs[1])
+
+    def test_another_seed_gives_other_weights_and_another_order(self, tmp_path):
+        runs = [RunDirectory.create(tmp_path, small(seed=seed)) for seed in (0, 1)]
+        first, second = (Trainer(run) for run in runs)
+        assert not torch.equal(first.model.head.weight, second.model.head.weight)
+        assert not torch.equal(first._mini_batch(0), second._mini_batch(0))
+
+    def test_an_epoch_visits_every_sequence_at_most_once_and_the_next_is_shuffled_anew(self, tmp_path):
+        trainer = Trainer(RunDirectory.create(tmp_path, small()))
+        per_epoch = SMALL.train_size // SMALL.batch_size
+        first = torch.cat([trainer._mini_batch(step) for step in range(per_epoch)])
+        second = torch.cat([trainer._mini_batch(step) for step in range(per_epoch, 2 * per_epoch)])
+        assert len(first.unique()) == len(first) == per_epoch * SMALL.batch_size
+        assert not torch.equal(first, second)
+
+    def test_torchs_global_generator_is_left_alone(self):
+        before = torch.get_rng_state()
+        build_model(small())
+        assert torch.equal(torch.get_rng_state(), before)
+
+    @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+    def test_schedules(self, schedule):
+        rates = [learning_rate_at(step, start=0.1, updates=100, schedule=schedule) for step in (0, 50, 100)]
+        expected = {"constant": [0.1, 0.1, 0.1], "linear": [0.1, 0.05, 0.0], "cosine": [0.1, 0.05, 0.0]}[schedule]
+        assert rates == pytest.approx(expected, abs=1e-12)
+
+    def test_an_update_is_adams(self, tmp_path):
+        """After one step from zero moments Adam moves every weight by lr · g / (|g| + ε)."""
+        trainer = Trainer(RunDirectory.create(tmp_path, small(learning_rate=0.01)))
+        before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+        trainer.update()
+        for name, p in trainer.model.named_parameters():
+            expected = before[name] - 0.01 * p.grad / (p.grad.abs() + 1e-8)
+            torch.testing.assert_close(p.detach(), expected, rtol=1e-5, atol=1e-7)
+
+    def test_clipping_bounds_the_norm_of_the_gradient(self, tmp_path):
+        trainer = Trainer(RunDirectory.create(tmp_path, small(clip_norm=1e-3)))
+        trainer.update()
+        norm = torch.linalg.vector_norm(torch.cat([p.grad.flatten() for p in trainer.model.parameters()]))
+        assert float(norm) == pytest.approx(1e-3, rel=1e-3)
+
+    def test_early_stop_after_repeated_zero_validation_error(self, tmp_path):
+        config = small(hidden_size=20, updates=3_000, learning_rate=1e-2, zero_evaluations=3)
+        run = RunDirectory.create(tmp_path, config)
+        result = train_to_the_end(run)
+        assert "zero 3 times in a row" in result["reason"]
+        assert result["updates"] < 3_000
+        errors = [entry["validation_error"] for entry in run.metrics()]
+        assert errors[-3:] == [0, 0, 0]
+        assert errors[-4] > 0
+
+    def test_the_best_weights_on_validation_are_tested(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small(updates=200, learning_rate=0.05))
+        result = train_to_the_end(run)
+        metrics = run.metrics()
+        best = min(metrics, key=lambda entry: (entry["validation_error"], entry["validation_nll"]))
+        assert result["best_update"] == best["step"]
+        assert result["validation_error"] == best["validation_error"]
+        model = build_model(run.config())
+        model.load_state_dict(checkpoint.load(run.path).best)
+        trainer = Trainer(run)
+        score = evaluate(model, *trainer.data["test"])
+        assert (score.errors, score.total) == (result["test_errors"], 100)
+        assert result["test_errors"] / 100 == best["test_error"]
+
+    def test_nan_logits_are_errors(self, tmp_path):
+        trainer = Trainer(RunDirectory.create(tmp_path, small()))
+        torch.nn.init.constant_(trainer.model.logits.bias, math.nan)
+        assert evaluate(trainer.model, *trainer.data["test"]).error == 1
+
+    def test_divergence_is_recorded_with_the_step(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small(learning_rate=1e30))
+        result = train_to_the_end(run)
+        assert result["status"] == "diverged"
+        assert f"at update {result['updates']}" in result["reason"]
+        assert result["updates"] < SMALL.updates
+        assert train(run, stop=lambda: False, notify=lambda message: pytest.fail("a diverged run is over"))
+
+    def test_divergence_keeps_the_best_weights_before_it(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small())
+        train_until(run, evaluations=2)
+        saved = checkpoint.load(run.path)
+        poisoned = {name: torch.full_like(value, math.nan) for name, value in saved.model.items()}
+        checkpoint.save(run.path, 20, saved._replace(model=poisoned))
+        result = train_to_the_end(run)
+        assert result["status"] == "diverged"
+        assert result["updates"] == 21
+        assert result["best_update"] in (10, 20)
+        assert result["test_errors"] is not None
+
+    def test_two_pairs_are_learned(self, tmp_path):
+        """K = 2 cannot be answered without binding; fast weights get under 5 % in seconds."""
+        config = RunConfig(
+            task_options={"num_pairs": 2},
+            train_size=100_000,
+            validation_size=1_000,
+            test_size=2_000,
+            updates=1_000,
+            learning_rate=2e-3,
+            schedule="linear",
+            evaluate_every=250,
+        )
+        result = train_to_the_end(RunDirectory.create(tmp_path, complete(config)))
+        assert result["test_errors"] / result["test_count"] < 0.05
+
+
+class TestResume:
+    def test_stopping_and_resuming_changes_nothing(self, tmp_path):
+        whole, pieces = (RunDirectory.create(tmp_path / name, small()) for name in ("whole", "pieces"))
+        train_to_the_end(whole)
+        for _ in range(5):
+            budget = iter(range(7))
+            train(pieces, stop=lambda budget=budget: next(budget, None) is None, notify=lambda message: None)
+        train_to_the_end(pieces)
+        assert trained_bits(whole) == trained_bits(pieces)
+
+    def test_sigkill_at_any_moment_changes_nothing(self, tmp_path):
+        config = small(updates=1_200, evaluate_every=50)
+        whole, killed = (RunDirectory.create(tmp_path / name, config) for name in ("whole", "killed"))
+        train_to_the_end(whole)
+        kills = 0
+        for delay in (0.05, 0.11, 0.23):
+            worker = start_worker(killed)
+            assert worker.stdout.readline()  # it has begun to train
+            time.sleep(delay)
+            worker.send_signal(signal.SIGKILL)
+            worker.communicate()
+            kills += killed.result() is None
+        assert kills >= 2
+        assert checkpoint.load(killed.path).trainer["progress"]["step"] < 1_200
+        train_to_the_end(killed)
+        assert trained_bits(whole) == trained_bits(killed)
+
+    def test_sigterm_checkpoints_the_last_step(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small(updates=100_000, evaluate_every=100_000))
+        worker = start_worker(run)
+        assert worker.stdout.readline()
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait() == 0
+        worker.stdout.close()
+        assert checkpoint.load(run.path).trainer["progress"]["step"] > 0
+        assert run.result() is None
+
+    def test_a_worker_stops_when_its_parent_dies(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small(updates=10_000_000, evaluate_every=10_000_000))
+        parent = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                "import subprocess, sys\n"
+                f"child = subprocess.Popen([sys.executable, '-m', 'fastweights.training.worker', {str(run.path)!r}],"
+                " stdout=subprocess.PIPE)\n"
+                "child.stdout.readline()\n"
+                "print(child.pid, flush=True)\n"
+                "child.wait()",
+            ],
+            stdout=subprocess.PIPE,
+        )
+        worker = int(parent.stdout.readline())
+        parent.kill()
+        parent.communicate()
+        wait_until(lambda: not is_running(worker))
+        assert checkpoint.load(run.path) is not None
+
+    def test_a_run_in_use_is_refused(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small())
+        with run.locked(), pytest.raises(RunError, match="being trained by another process"):
+            train(run, stop=lambda: False, notify=lambda message: None)
+
+    def test_a_full_disk_loses_nothing(self, tmp_path):
+        """The file-size limit makes the system refuse a checkpoint's write, as a full disk does."""
+        run = RunDirectory.create(tmp_path, small(updates=400, evaluate_every=100))
+        train_until(run, evaluations=1)
+        worker = start_worker(run, limit_file_size=2_000)
+        said, _ = worker.communicate()
+        assert worker.returncode == 1
+        assert "failed" in json.loads(said.splitlines()[-1])
+        assert checkpoint.load(run.path).trainer["progress"]["step"] == 100
+        whole = RunDirectory.create(tmp_path / "whole", run.config())
+        train_to_the_end(run)
+        train_to_the_end(whole)
+        assert trained_bits(run) == trained_bits(whole)
+
+
+class TestRecords:
+    def test_a_torn_last_line_does_not_count(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small())
+        run.append_metrics({"step": 10, "validation_nll": math.nan})
+        with open(run.path / "metrics.jsonl", "a") as file:
+            file.write('{"step": 20, "valid')
+        assert run.metrics() == [{"step": 10, "validation_nll": None}]
+
+    @pytest.mark.parametrize("name", ["config.json", "result.json"])
+    def test_damaged_files_are_named(self, tmp_path, name):
+        run = RunDirectory.create(tmp_path, small())
+        (run.path / name).write_text('{"status"')
+        with pytest.raises(RunError, match=f"{name} is damaged"):
+            run.config() if name == "config.json" else run.result()
+
+    def test_a_damaged_checkpoint_is_named(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small())
+        train_to_the_end(run)
+        (path,) = run.path.glob("checkpoint-*")
+        weights = path / "best.safetensors"
+        weights.write_bytes(weights.read_bytes()[:50])
+        with pytest.raises(RunError, match="checkpoint-40 is damaged"):
+            checkpoint.load(run.path)
+
+    def test_weights_are_plain_safetensors_and_nothing_is_unpickled_freely(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small())
+        train_to_the_end(run)
+        (path,) = run.path.glob("checkpoint-*")
+        assert set(load_file(path / "model.safetensors")) == set(build_model(run.config()).state_dict())
+        torch.save({"optimizer": os.system}, path / "trainer.pt")
+        with pytest.raises(RunError, match="damaged"):
+            checkpoint.load(run.path)
+
+    def test_an_interrupted_write_leaves_the_old_file(self, tmp_path, monkeypatch):
+        path = tmp_path / "result.json"
+        write_atomically(path, "old")
+        monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError("no space")))
+        with pytest.raises(OSError, match="no space"):
+            write_atomically(path, "new")
+        assert path.read_text() == "old"
+
+
+class TestSweep:
+    def test_runs_are_brought_to_their_end_once(self, tmp_path):
+        configs = [small(seed=seed) for seed in (0, 1, 0)]
+        messages = []
+        runs = run_all(configs, tmp_path, workers=2, observe=lambda run, message: messages.append(message))
+        assert [run.config().seed for run in runs] == [0, 1]
+        assert all(run.result()["status"] == "finished" for run in runs)
+        written = [run.path.joinpath("result.json").stat().st_mtime_ns for run in runs]
+        messages.clear()
+        run_all(configs, tmp_path, workers=2, observe=lambda run, message: messages.append(message))
+        assert messages == [{"over": True}, {"over": True}]
+        assert [run.path.joinpath("result.json").stat().st_mtime_ns for run in runs] == written
+
+    def test_a_failed_run_is_named_and_does_not_stop_the_others(self, tmp_path):
+        good, bad = small(seed=0), small(seed=1)
+        run = RunDirectory.create(tmp_path, bad)
+        (run.path / "metrics.jsonl").write_text("{\n{}\n")
+        with pytest.raises(RunError, match=rf"1 of 2 runs failed(.|\n)*{bad.run_id}(.|\n)*metrics.jsonl is damaged"):
+            run_all([bad, good], tmp_path, workers=1, observe=lambda run, message: None)
+        assert RunDirectory.create(tmp_path, good).result()["status"] == "finished"
+        assert "RunError" in run.error_path.read_text()
+
+    def test_a_killed_worker_is_reported(self, tmp_path):
+        config = small(updates=10_000_000, evaluate_every=10_000_000)
+
+        def kill(run, message):
+            if "step" in message:
+                lines = subprocess.run(["pgrep", "-f", str(run.path)], capture_output=True, text=True).stdout.split()
+                os.kill(int(lines[0]), signal.SIGKILL)
+
+        with pytest.raises(RunError, match="exit code -9"):
+            run_all([config], tmp_path, workers=1, observe=kill)
+
+    def test_an_interrupt_stops_the_workers_with_a_checkpoint(self, tmp_path):
+        config = small(updates=10_000_000, evaluate_every=10_000_000)
+
+        def interrupt(run, message):
+            if "step" in message:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run_all([config], tmp_path, workers=1, observe=interrupt)
+        assert checkpoint.load(tmp_path / config.run_id).trainer["progress"]["step"] > 0
+
+
+class TestRecall:
+    def test_answers_what_the_model_answers(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small(updates=400, learning_rate=2e-2))
+        train_to_the_end(run)
+        answer = recall(run, "c9??c")
+        model = build_model(run.config())
+        model.load_state_dict(checkpoint.load(run.path).best)
+        probabilities = model(torch.tensor([[2, 35, 36, 36, 2]])).softmax(-1)[0].detach()
+        assert answer.expected == "9"
+        assert answer.value == str(int(probabilities.argmax()))
+        assert answer.probability == pytest.approx(float(probabilities.max()), rel=1e-5)
+        assert [step.token for step in answer.attended] == list("c9??")
+
+    def test_a_cell_without_fast_weights_attends_to_nothing(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small(cell="irnn", cell_options={}))
+        train_to_the_end(run)
+        assert recall(run, "c9??c").attended is None
+
+    def test_a_run_without_weights_is_refused(self, tmp_path):
+        with pytest.raises(RunError, match="no evaluated weights yet"):
+            recall(RunDirectory.create(tmp_path, small()), "c9??c")
+
+
+def start_worker(run, limit_file_size=None):
+    def limit():
+        if limit_file_size:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_file_size, limit_file_size))
+
+    command = [sys.executable, "-m", "fastweights.training.worker", str(run.path)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=limit)
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
