@@ -170,7 +170,7 @@ def test_recall_succeeds_below_the_critical_load_and_fails_above() -> None:
     def final_overlap(load: float) -> float:
         xi = m.random_signs(round(load * 1000), 1000, generator=seeded())
         network = m.HopfieldNetwork().store(xi)
-        return float(m.overlap(network.recall(xi[:20], generator=seeded(1)), xi[:20]).mean())
+        return float(m.overlap(network.recall(xi[:20], max_sweeps=20, generator=seeded(1)), xi[:20]).mean())
 
     assert final_overlap(0.10) == pytest.approx(theory.retrieval_overlap(0.10), abs=0.005)
     assert final_overlap(0.20) < 0.7
@@ -202,7 +202,7 @@ def test_all_fixed_points_of_three_orthogonal_patterns() -> None:
     network = m.HopfieldNetwork().store(xi)
     found = m.fixed_points(network)
     kinds = m.classify(found, xi)
-    # W is built from the three bits that index the units: the cube's 6 faces ± and its 8 majority functions.
+    # Units are the corners of a cube, patterns its coordinates; the 8 majority functions of these are fixed as well.
     assert [int(kind.sum()) for kind in kinds] == [3, 3, 8, 0]
     spurious = found[kinds.mixture]
     assert_close((spurious @ xi.T / 8).abs(), torch.full((8, 3), 0.5, dtype=F64))

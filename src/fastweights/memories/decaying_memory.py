@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import torch
 from jaxtyping import Float
@@ -36,11 +36,6 @@ class DecayingMemory(LinearMemory):
         return self.decay ** len(keys) * weights + (values * strength[:, None]).T @ keys
 
 
-class _OtherItems(NamedTuple):
-    weight: float  # S1 = Σ λ^b over the other items' ages b
-    power: float  # S2 = Σ λ^{2b}
-
-
 def signal_to_noise(
     decay: float,
     units: int,
@@ -72,17 +67,17 @@ def signal_to_noise(
     at_least("age", age, 0)
     if items is not None:
         at_least("items", items, age + 1)
-    others = _OtherItems(
-        _geometric_sum(decay, items) - decay**age, _geometric_sum(decay**2, items) - decay ** (2 * age)
-    )
+    signal = decay ** (2 * age)
+    s1 = _geometric_sum(decay, items) - decay**age
+    s2 = _geometric_sum(decay**2, items) - signal
     match kind:
         case "heteroassociative":
-            noise = others.power / units
+            noise = s2 / units
         case "autoassociative":
-            noise = others.power / units + (others.weight**2 - others.power) / units**2
+            noise = s2 / units + (s1**2 - s2) / units**2
         case _:
             raise unknown_name("kind", kind, get_args(Kind))
-    return decay ** (2 * age) / noise if noise else float("inf")
+    return signal / noise if noise else float("inf")
 
 
 def window(decay: float) -> float:

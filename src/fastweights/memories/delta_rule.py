@@ -39,7 +39,7 @@ class DeltaMemory(LinearMemory):
 def delta_net(queries: Tensor, keys: Tensor, values: Tensor, rates: Tensor) -> Float[Tensor, "B T m"]:
     """Read a delta-rule memory after each of its writes, all steps at once: o_t = A_t q_t with A_0 = 0 and
 
-        A_t = A_{t−1} + β_t (v_t − A_{t−1} k_t) k_tᵀ                      (Schlag et al. 2021, eq. 24)
+        A_t = A_{t−1} + β_t (v_t − A_{t−1} k_t) k_tᵀ                      (Schlag, Irie & Schmidhuber 2021)
 
     A_t = Σ_{τ≤t} u_τ k_τᵀ, where the errors written, u_t = β_t (v_t − Σ_{τ<t} u_τ k_τᵀk_t), solve one triangular system
     (Yang et al. 2024, Section 3). So A is never formed, as in the attention form of the fast weights.

@@ -55,7 +55,7 @@ def storkey_capacity(units: int) -> float:
 
 
 def dense_capacity(units: int, power: int) -> float:
-    """N^{n−1} / (2 (2n−3)!! ln N): the same for energy −Σ (ξᵀx)ⁿ (Krotov & Hopfield 2016, eq. 6), N ≥ 2 and n ≥ 2."""
+    """N^{n−1} / (2 (2n−3)!! ln N): the same for energy −Σ (ξᵀx)ⁿ (Krotov & Hopfield 2016), N ≥ 2 and n ≥ 2."""
     at_least("power", power, 2)
     double_factorial = math.prod(range(1, 2 * power - 2, 2))
     return math.pow(at_least("units", units, 2), power - 1) / (2 * double_factorial * math.log(units))

@@ -13,7 +13,7 @@ from fastweights.memories.base import LinearMemory
 
 
 class CorrelationMemory(LinearMemory):
-    """A = η Σ_p g_p f_pᵀ, the outer-product ("generalised Hebb") rule (Anderson 1972; Haykin 2009, Section 13.7).
+    """A = η Σ_p g_p f_pᵀ, the outer-product ("generalised Hebb") rule (Anderson 1972; Haykin 2009, p. 698).
 
     Recall is exact, up to the factor η, for orthonormal keys. Otherwise the other pairs add crosstalk
     η Σ_{q≠p} g_q (f_qᵀ f_p): see `crosstalk_variance`.
@@ -90,7 +90,7 @@ class IncrementalMemory(LinearMemory):
 
 
 def load(items: int, units: int) -> float:
-    """s/N: stored items for each unit (Haykin 2009, Section 13.7), not a share of units set aside for storage."""
+    """s/N: stored items for each unit (Haykin 2009, p. 39), not a share of units set aside for storage."""
     return at_least("items", items, 0) / at_least("units", units, 1)
 
 
