@@ -110,6 +110,12 @@ def test_incremental_rule_equals_the_pseudo_inverse_after_every_pair() -> None:
         assert_close(incremental.weights, expected, atol=1e-9, rtol=0)
 
 
+def test_incremental_rule_tells_dependent_keys_in_single_precision() -> None:
+    keys, values = (x.float() for x in pairs(30, size=9))
+    expected = m.PseudoInverseMemory().store(keys, values).weights
+    assert_close(m.IncrementalMemory().store(keys, values).weights, expected, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize(
     "make", [m.CorrelationMemory, m.PseudoInverseMemory, m.IncrementalMemory, m.DecayingMemory, m.DeltaMemory]
 )

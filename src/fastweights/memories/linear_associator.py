@@ -59,12 +59,13 @@ class IncrementalMemory(LinearMemory):
     squares does, along b = Q f/(1 + fᵀQ f).
 
     Args:
-        tolerance: a key counts as dependent on the earlier ones if ‖c‖ ≤ tolerance · ‖f‖.
+        tolerance: a key counts as dependent on the earlier ones if ‖c‖ ≤ tolerance · ‖f‖; None is the square root of
+            the machine epsilon of the keys' dtype.
     """
 
-    def __init__(self, tolerance: float = 1e-6) -> None:
+    def __init__(self, tolerance: float | None = None) -> None:
         super().__init__()
-        self.tolerance = positive("tolerance", tolerance)
+        self.tolerance = None if tolerance is None else positive("tolerance", tolerance)
         self._projector: Tensor | None = None
         self._inverse_gram: Tensor | None = None
 
@@ -72,12 +73,13 @@ class IncrementalMemory(LinearMemory):
         self, weights: Float[Tensor, "m n"], keys: Float[Tensor, "P n"], values: Float[Tensor, "P m"]
     ) -> Float[Tensor, "m n"]:
         zeros = weights.new_zeros(keys.shape[1], keys.shape[1])
+        tolerance = self.tolerance or math.sqrt(torch.finfo(keys.dtype).eps)
         P = zeros if self._projector is None else self._projector
         Q = zeros if self._inverse_gram is None else self._inverse_gram
         for f, g in zip(keys, values, strict=True):
             q = Q @ f
             c = f - P @ f
-            if c.norm() > self.tolerance * f.norm():
+            if c.norm() > tolerance * f.norm():
                 b = c / (c @ c)
                 P = P + torch.outer(c, b)
                 Q = Q - torch.outer(q, b) - torch.outer(b, q) + (1 + f @ q) * torch.outer(b, b)
