@@ -63,7 +63,7 @@ class Reproduce:
             print(json.dumps(table_values(outcome) | {"saved": [str(path) for path in saved]}, indent=2))
             return
         if outcome.rows:
-            _output.print(terminal_table(outcome))
+            _output.print(terminal_table(outcome, _output.width))
         for path in saved:
             _output.print(f"saved {path}", highlight=False, soft_wrap=True)
 

@@ -35,8 +35,8 @@ class RecurrentLayer(nn.Module):
     def __init__(self, input_size: int, hidden_size: int, *, batch_first: bool) -> None:
         super().__init__()
         for name, value in (("input_size", input_size), ("hidden_size", hidden_size)):
-            if value < 1:
-                raise UsageError(f"{name} must be at least 1, got {value!r}")
+            if not isinstance(value, int) or value < 1:
+                raise UsageError(f"{name} must be an integer of at least 1, got {value!r}")
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.batch_first = batch_first
@@ -61,6 +61,8 @@ class RecurrentLayer(nn.Module):
     def forward(self, input: Tensor | PackedSequence, state: Any = None) -> tuple[Any, Any]:
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, state)
+        if not isinstance(input, Tensor):
+            raise UsageError(f"input must be a tensor or a PackedSequence, got {type(input).__name__}")
         if input.dim() not in (2, 3) or input.shape[-1] != self.input_size or 0 in input.shape:
             layout = "(B, T, I)" if self.batch_first else "(T, B, I)"
             raise UsageError(

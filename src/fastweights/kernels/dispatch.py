@@ -38,12 +38,15 @@ def resolve_backend(backend: Backend, steps: int, hidden_size: int) -> Backend:
 
 def check_fast_weight_settings(decay: float, fast_learning_rate: float, inner_steps: int, activation: str) -> None:
     """Raise UsageError for a λ, η, S or f that the recurrence cannot run with."""
+    for name, value in (("decay", decay), ("fast_learning_rate", fast_learning_rate)):
+        if not isinstance(value, (int, float)):
+            raise UsageError(f"{name} must be a number, got {value!r}")
     if not (math.isfinite(decay) and decay >= 0):
         raise UsageError(f"decay must be finite and at least 0, got {decay!r}")
     if not math.isfinite(fast_learning_rate):
         raise UsageError(f"fast_learning_rate must be finite, got {fast_learning_rate!r}")
-    if inner_steps < 1:
-        raise UsageError(f"inner_steps must be at least 1, got {inner_steps!r}")
+    if not isinstance(inner_steps, int) or inner_steps < 1:
+        raise UsageError(f"inner_steps must be an integer of at least 1, got {inner_steps!r}")
     if activation not in ACTIVATIONS:
         raise unknown_name("activation", activation, ACTIVATIONS)
 
