@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +120,7 @@ Cells: {", ".join(cells.names())}. Tasks: {", ".join(tasks.names())}."""
 
 def main() -> None:
     """Run the command line: exit code 0, 1 for a failure, 2 for what cannot be done as asked."""
+    warnings.showwarning = _show_warning
     try:
         command = tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog="fastweights", description=_DESCRIPTION)
         command.run()
@@ -132,6 +134,10 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         _fail(f"{error}; the runs keep their last checkpoints, the same command goes on from there", 1)
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    _messages.print(f"fastweights: warning: {message}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _fail(message: str, code: int) -> None:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def main(path: str, parent: int) -> None:
     The parent says its own id: it may be gone before this process has imported torch and could ask.
     """
     stopped = False
+    warnings.simplefilter("ignore")  # whoever started the run has built the same model and shown them
 
     def stop(signum: int, frame: Any) -> None:
         nonlocal stopped
