@@ -136,7 +136,9 @@ def main() -> None:
         _fail(f"{error}; the runs keep their last checkpoints, the same command goes on from there", 1)
 
 
-def _show_warning(message: Warning | str, *_: Any) -> None:
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any
+) -> None:
     _messages.print(f"fastweights: warning: {message}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
