@@ -17,7 +17,7 @@ from fastweights.kernels.lstm import reference as lstm_reference
 from fastweights.kernels.lstm.norm import LSTMNorm
 from fastweights.types import AssociativeLSTMState, FastWeightState, LSTMState, RNNState
 
-Backend = Literal["auto", "reference", "attention"]
+Backend = Literal["auto", "reference", "attention", "cpu"]
 
 
 def check_backend(backend: str) -> None:
