@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from fastweights import kernels
+from fastweights.kernels.native import library
 from fastweights.bench.contenders import Calls, Contender, all_contenders
 from fastweights.bench.gate import Check, check_backends
 from fastweights.bench.measure import peak_memory, side_by_side
@@ -71,7 +72,7 @@ def run(points: tuple[Point, ...], notify: Callable[[str], None]) -> Report:
         notify(str(point))
         with _threads(point.threads):
             if point.threads not in peaks and "cpu" not in kernels.missing_backends():
-                peaks[point.threads] = kernels.fma_peak_gflops(point.threads)
+                peaks[point.threads] = library.fma_peak_gflops(point.threads)
             measurements += _measure(point, peaks.get(point.threads))
         torch.compiler.reset()
     return Report(gate, peaks, measurements, environment.describe())

@@ -54,6 +54,12 @@ class RecurrentLayer(nn.Module):
     def scan(self, z: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
         """The recurrence over projected input z, (B, T, Z) → out, (B, T, H), and the final state."""
 
+    def last_hidden(self, z: Tensor) -> Tensor:
+        """The hidden vector after the last step of projected input z, (B, T, Z) → (B, H), from a zero state."""
+        state = self.scan(z)[1]
+        last: Tensor = state.h
+        return last
+
     def backend_for(self, steps: int) -> str:
         """Name of the backend that runs sequences of this many steps."""
         return "reference"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from fastweights.bench.run import Measurement, Report
+from fastweights.training.records import write_atomically
 
 _COLUMNS = ("contender", "R", "T", "B", "thr", "pass", "ms", "p20–p80", "GFLOP/s", "peak %", "MiB")
 _WORDS = ("contender", "pass")
+_OURS = ("fast weights, cpu", "FastWeightRNN")
 _PASSES = {"forward": "fwd", "forward+backward": "fwd+bwd"}
 
 
@@ -39,29 +42,66 @@ def values(report: Report) -> dict[str, Any]:
     return dataclasses.asdict(report)
 
 
-def save_figure(report: Report, stem: Path) -> list[Path]:
-    """Draw forward+backward time of every contender at every size, one panel a size; writes SVG and PNG."""
-    measured = [m for m in report.measurements if m.seconds is not None and m.which == "forward+backward"]
-    points = list(dict.fromkeys((m.hidden_size, m.steps, m.batch, m.threads) for m in measured))
-    figure = Figure(figsize=(7.2, 2.4 * len(points)), layout="constrained")
-    panels = figure.subplots(len(points), 1, squeeze=False)[:, 0]
-    for axes, point in zip(panels, points, strict=True):
-        bars = [m for m in measured if (m.hidden_size, m.steps, m.batch, m.threads) == point]
-        axes.barh(
-            [f"{m.contender} ({m.scope})" for m in bars],
-            [1e3 * (m.seconds or 0) for m in bars],
-            color=["#0072B2" if m.scope == "recurrence" else "#D55E00" for m in bars],
-        )
+def summary(report: Report) -> str:
+    """The gate, the machine, and what everything else takes relative to the compiled core at each size."""
+    worst = max(check.error for check in report.gate)
+    environment = report.environment
+    lines = [
+        f"gate: {len(report.gate)} checks against the float64 reference passed, worst relative error {worst:.1e}",
+        f"{environment['processor']}, {environment['system']}, torch {environment['torch']}, "
+        f"SIMD {environment['simd']}",
+        *(f"measured multiply-add peak on {n} thread(s): {peak:.0f} GFLOP/s" for n, peak in report.fma_gflops.items()),
+    ]
+    for (scope, point), group in _groups(report).items():
+        ours = next((m for m in group if m.contender in _OURS and m.seconds), None)
+        if ours is None or ours.seconds is None:
+            continue
+        ratios = [f"{m.contender} {m.seconds / ours.seconds:.1f}×" for m in group if m is not ours and m.seconds]
+        lines.append(f"{point}, {scope}, forward and backward, relative to {ours.contender}: {', '.join(ratios)}")
+    return "\n".join(lines)
+
+
+def save(report: Report, folder: Path) -> list[Path]:
+    """Write `bench.json`, `bench.md`, and the figure of forward+backward times as SVG and PNG; returns the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / "bench.json", folder / "bench.md", folder / "bench.svg", folder / "bench.png"]
+    write_atomically(paths[0], json.dumps(values(report), indent=1) + "\n")
+    write_atomically(paths[1], markdown_table(report))
+    figure = _figure(report)
+    for path in paths[2:]:
+        figure.savefig(path, dpi=110)
+    return paths
+
+
+def _groups(report: Report) -> dict[tuple[str, str], list[Measurement]]:
+    """Forward+backward measurements by scope and size."""
+    groups: dict[tuple[str, str], list[Measurement]] = {}
+    for m in report.measurements:
+        if m.which == "forward+backward":
+            point = f"R = {m.hidden_size}, T = {m.steps}, B = {m.batch}, {m.threads} thread(s)"
+            groups.setdefault((m.scope, point), []).append(m)
+    return groups
+
+
+def _figure(report: Report) -> Figure:
+    """One panel for each scope and size, one bar for each contender."""
+    groups = {key: [m for m in group if m.seconds] for key, group in _groups(report).items()}
+    groups = {key: group for key, group in groups.items() if group}
+    heights = [0.6 + 0.22 * len(group) for group in groups.values()]
+    figure = Figure(figsize=(7.2, sum(heights) + 0.4), layout="constrained")
+    panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, ((scope, point), group) in zip(panels, groups.items(), strict=True):
+        colours = ["#D55E00" if m.contender in _OURS else "0.65" for m in group]
+        bars = axes.barh([m.contender for m in group], [1e3 * (m.seconds or 0) for m in group], color=colours)
+        axes.bar_label(bars, fmt="%.3g", fontsize=7, padding=2)
         axes.invert_yaxis()
         axes.set_xscale("log")
-        axes.set_title("R = {}, T = {}, B = {}, {} thread(s)".format(*point), fontsize=9)
+        axes.set_title(f"{scope}: {point}", fontsize=8, loc="left")
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[-1].set_xlabel("ms for forward and backward")
-    paths = [stem.with_suffix(suffix) for suffix in (".svg", ".png")]
-    for path in paths:
-        figure.savefig(path, dpi=150)
-    return paths
+        axes.margins(x=0.15)
+    panels[-1].set_xlabel("ms, forward and backward")
+    return figure
 
 
 def _cells(m: Measurement) -> tuple[str, ...]:
