@@ -4,8 +4,6 @@ README.md beside this file derives both. Every tensor of the two operators has a
 weights of its own: one member for a layer, as many as are stacked under `torch.func.vmap`.
 """
 
-from __future__ import annotations
-
 import ctypes
 from typing import Any
 

@@ -37,11 +37,11 @@ def flatten_members(size: int, in_dims: Sequence[int | None], arguments: Sequenc
     for dim, argument in zip(in_dims, arguments, strict=True):
         if isinstance(argument, Tensor):
             stacked = argument.expand(size, *argument.shape) if dim is None else argument.movedim(dim, 0)
-            argument = stacked.reshape(-1, *stacked.shape[2:])
+            argument = stacked.flatten(0, 1)
         flat.append(argument)
     return flat
 
 
 def unflatten_members(size: int, results: Sequence[Tensor]) -> tuple[Any, Any]:
     """Results with the mapped dimension split off again, in front."""
-    return tuple(result.unflatten(0, (size, -1)) for result in results), (0,) * len(results)
+    return tuple(torch.unflatten(result, 0, (size, -1)) for result in results), (0,) * len(results)

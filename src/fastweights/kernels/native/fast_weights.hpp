@@ -211,7 +211,9 @@ template <class T> struct FastWeightsBackward {
     V* d_boundary;      // (T, H): in the call
     bool has_G;         // G is not zero
 
-    static bool keeps_A(const FastWeightsCall& c) { return c.A0 || c.chunk < c.steps; }
+    static bool keeps_A(const FastWeightsCall& c) {
+        return c.A0 || (c.chunk < c.steps && c.fast_learning_rate != 0);
+    }
     static int64_t scratch_width(const FastWeightsCall& c) {
         const int64_t H = c.hidden, reads = c.chunk * c.inner_steps;
         return (keeps_A(c) ? c.spacing * H * H : 0) + H * H + c.steps * H + reads * (2 * H + 1) + c.chunk * (H + 1) + 4 * H;
@@ -232,7 +234,7 @@ template <class T> struct FastWeightsBackward {
         for (int64_t chunk = chunks - 1; chunk >= 0; --chunk) {
             const bool segment_ends = chunk == chunks - 1 || chunk % call.spacing == call.spacing - 1;
             if (keeps_A(call) && segment_ends) restore_A(chunk);
-            const bool has_A = chunk > 0 || call.A0;
+            const bool has_A = call.A0 || (chunk > 0 && block.associates);
             run_chunk(chunk, has_A ? A + chunk % call.spacing * H * H : nullptr);
         }
         finish();
