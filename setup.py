@@ -53,7 +53,9 @@ def build_library(target):
                 compile_file(compiler, [*FLAGS, *flags, *defines], "core.cpp", objects[-1])
             for name in ("threads", "cpu_features"):
                 objects.append(f"{folder}/{name}.o")
-                compile_file(compiler, ["-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden"], f"{name}.cpp", objects[-1])
+                compile_file(
+                    compiler, ["-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden"], f"{name}.cpp", objects[-1]
+                )
             subprocess.run([compiler, "-shared", "-o", str(target), *objects, "-lpthread"], check=True)
     except subprocess.CalledProcessError as error:
         print(f"fastweights: compiling failed ({error}); installing without the compiled core", file=sys.stderr)

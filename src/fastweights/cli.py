@@ -126,7 +126,7 @@ class Bench:
     def run(self) -> None:
         from fastweights.bench.points import PRESETS
         from fastweights.bench.run import run
-        from fastweights.report.bench import save, summary, terminal_table, values
+        from fastweights.report.bench import save, summary, terminal_tables, values
 
         if self.preset not in PRESETS:
             raise unknown_name("preset", self.preset, PRESETS)
@@ -135,7 +135,8 @@ class Bench:
         if self.json:
             print(json.dumps(values(report), indent=2))
             return
-        _output.print(terminal_table(report))
+        for table in terminal_tables(report):
+            _output.print(table)
         print(summary(report))
         for path in saved:
             _output.print(f"saved {path}", highlight=False, soft_wrap=True)

@@ -82,7 +82,14 @@ class Recurrence(Contender):
 
         def run(z: Tensor, weight: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
             return kernels.fast_weights(
-                z, weight, gain, bias, decay=0.95, fast_learning_rate=0.5, final_fast_weights=False, backend=self.backend
+                z,
+                weight,
+                gain,
+                bias,
+                decay=0.95,
+                fast_learning_rate=0.5,
+                final_fast_weights=False,
+                backend=self.backend,
             )[0]
 
         function = torch.compile(run, dynamic=False) if self.compiled else run

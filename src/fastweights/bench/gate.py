@@ -30,7 +30,8 @@ class Check(NamedTuple):
 
 def check_backends() -> list[Check]:
     """Outputs, final state and every gradient of each backend that is there, in float32, against float64."""
-    present = [name for name in ("attention", "cpu") if name not in kernels.missing_backends()]
+    candidates: tuple[kernels.Backend, ...] = ("attention", "cpu")
+    present = [name for name in candidates if name not in kernels.missing_backends()]
     return [_check(name, *sizes) for name in present for sizes in _SIZES]
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from fastweights import kernels
-from fastweights.kernels.native import library
 from fastweights.bench.contenders import Calls, Contender, all_contenders
 from fastweights.bench.gate import Check, check_backends
 from fastweights.bench.measure import peak_memory, side_by_side
 from fastweights.bench.points import Pass, Point, Scope, fast_weight_flops
 from fastweights.errors import RunError
+from fastweights.kernels.native import library
 from fastweights.training import environment
 
 
@@ -67,7 +67,7 @@ def run(points: tuple[Point, ...], notify: Callable[[str], None]) -> Report:
         found = "; ".join(f"{check.backend} at {check.sizes}: {check.error:.1e}" for check in wrong)
         raise RunError(f"not timing anything: these differ from the float64 reference by more than rounding: {found}")
     peaks: dict[int, float] = {}
-    measurements = []
+    measurements: list[Measurement] = []
     for point in points:
         notify(str(point))
         with _threads(point.threads):

@@ -105,6 +105,10 @@ class FastWeightRNN(RecurrentLayer):
     ) -> tuple[Tensor, FastWeightState]:
         return fast_weights(z, *self._weights(), state=state, lengths=lengths, backend=self.backend, **self._settings())
 
+    def last_hidden(self, z: Tensor) -> Tensor:
+        settings = self._settings()
+        return fast_weights(z, *self._weights(), final_fast_weights=False, backend=self.backend, **settings)[1].h
+
     def attention(self, input: Tensor) -> Tensor:
         """How strongly each step attended to each earlier one (eq. 4), starting from a zero state.
 

@@ -14,27 +14,34 @@ from rich.table import Table
 from fastweights.bench.run import Measurement, Report
 from fastweights.training.records import write_atomically
 
-_COLUMNS = ("contender", "R", "T", "B", "thr", "pass", "ms", "p20–p80", "GFLOP/s", "peak %", "MiB")
+_COLUMNS = ("contender", "pass", "ms", "p20–p80", "GFLOP/s", "peak %", "MiB")
 _WORDS = ("contender", "pass")
+_PASSES = {"forward": "fwd", "forward+backward": "fwd+bwd"}
 _OURS = ("fast weights, cpu", "FastWeightRNN")
 _PASSES = {"forward": "fwd", "forward+backward": "fwd+bwd"}
 
 
-def terminal_table(report: Report) -> Table:
-    """For rich to print."""
-    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
-    for column in _COLUMNS:
-        table.add_column(column, justify="left" if column in _WORDS else "right", no_wrap=True)
-    for measurement in report.measurements:
-        table.add_row(*_cells(measurement))
-    return table
+def terminal_tables(report: Report) -> list[Table]:
+    """For rich to print: one table for each size."""
+    tables = []
+    for point, group in _by_point(report).items():
+        table = Table(title=point, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
+        for column in _COLUMNS:
+            table.add_column(column, justify="left" if column in _WORDS else "right", no_wrap=True)
+        for measurement in group:
+            table.add_row(*_cells(measurement))
+        tables.append(table)
+    return tables
 
 
 def markdown_table(report: Report) -> str:
-    """For a README or a page of documentation."""
-    rules = ["---" if column in _WORDS else "---:" for column in _COLUMNS]
-    lines = [_COLUMNS, rules, *(_cells(m) for m in report.measurements if m.skipped is None)]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    """For a README or a page of documentation: one table for each size, without what was not run."""
+    parts = []
+    for point, group in _by_point(report).items():
+        rules = ["---" if column in _WORDS else "---:" for column in _COLUMNS]
+        lines = [_COLUMNS, rules, *(_cells(m) for m in group if m.skipped is None)]
+        parts.append(f"**{point}**\n\n" + "".join("| " + " | ".join(line) + " |\n" for line in lines))
+    return "\n".join(parts)
 
 
 def values(report: Report) -> dict[str, Any]:
@@ -73,13 +80,23 @@ def save(report: Report, folder: Path) -> list[Path]:
     return paths
 
 
+def _point(m: Measurement) -> str:
+    return f"R = {m.hidden_size}, T = {m.steps}, B = {m.batch}, {m.threads} thread(s)"
+
+
+def _by_point(report: Report) -> dict[str, list[Measurement]]:
+    groups: dict[str, list[Measurement]] = {}
+    for m in report.measurements:
+        groups.setdefault(_point(m), []).append(m)
+    return groups
+
+
 def _groups(report: Report) -> dict[tuple[str, str], list[Measurement]]:
     """Forward+backward measurements by scope and size."""
     groups: dict[tuple[str, str], list[Measurement]] = {}
     for m in report.measurements:
         if m.which == "forward+backward":
-            point = f"R = {m.hidden_size}, T = {m.steps}, B = {m.batch}, {m.threads} thread(s)"
-            groups.setdefault((m.scope, point), []).append(m)
+            groups.setdefault((m.scope, _point(m)), []).append(m)
     return groups
 
 
@@ -105,12 +122,11 @@ def _figure(report: Report) -> Figure:
 
 
 def _cells(m: Measurement) -> tuple[str, ...]:
-    sizes = (str(m.hidden_size), str(m.steps), str(m.batch), str(m.threads), _PASSES[m.which])
     if m.seconds is None or m.p20 is None or m.p80 is None:
-        return (m.contender, *sizes, "–", m.skipped or "", "", "", "")
+        return m.contender, _PASSES[m.which], "–", m.skipped or "", "", "", ""
     return (
         m.contender,
-        *sizes,
+        _PASSES[m.which],
         _milliseconds(m.seconds),
         f"{_milliseconds(m.p20)}–{_milliseconds(m.p80)}",
         "" if m.gflops is None else f"{m.gflops:.1f}",
