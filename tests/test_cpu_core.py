@@ -21,8 +21,8 @@ from fastweights.types import FastWeightState, LSTMState, RNNState
 
 pytestmark = pytest.mark.skipif("cpu" in missing_backends(), reason=missing_backends().get("cpu", ""))
 
-# Largest difference from the float64 reference, relative to the largest entry: some hundred roundings of each type.
-TOLERANCE = {torch.float64: 1e-12, torch.float32: 3e-5}
+# Largest difference from the float64 reference, relative to the largest entry: what a thousand steps round.
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 3e-5}
 
 Arguments = dict[str, Tensor]
 Results = tuple[Tensor, ...]
@@ -183,8 +183,15 @@ SETTINGS = list(itertools.product((1, 2, 3), ("relu", "tanh"), (False, True), (F
 def test_fast_weights_equal_the_reference_with_every_setting(inner_steps, activation, norm, initial, steps):
     arguments = draw_fast_weights(3, steps, 6, norm=norm, initial=initial)
     lengths = torch.tensor([steps, 1, steps // 2])
+    # Strong fast weights make long sequences chaotic, and two roundings of chaos cannot be compared.
+    rate = 0.5 if norm and steps < 100 else 0.02
     assert_equals_the_reference(
-        FAST_WEIGHTS, arguments, inner_steps=inner_steps, activation=activation, lengths=lengths
+        FAST_WEIGHTS,
+        arguments,
+        inner_steps=inner_steps,
+        activation=activation,
+        fast_learning_rate=rate,
+        lengths=lengths,
     )
 
 
@@ -293,21 +300,49 @@ def test_every_simd_width_equals_the_reference(recurrence, norm, dtype, variant)
 @every_norm
 @every_recurrence
 def test_vmap_over_stacked_parameters_is_each_alone(recurrence, norm, as_installed):
+    """One input for all members; the gradient of it is the sum over them."""
     members = [recurrence.draw(5, 4, 6, norm=norm, initial=True) for _ in range(3)]
-    shared = members[0]["z"]
-    stacked = {name: torch.stack([member[name] for member in members]) for name in members[0] if name != "z"}
+    z = members[0]["z"].requires_grad_()
+    leaves = [{k: v.detach().requires_grad_() for k, v in member.items() if k != "z"} for member in members]
+    stacked = {name: torch.stack([leaf[name] for leaf in leaves]) for name in leaves[0]}
 
-    def loss(parameters: Arguments, z: Tensor) -> tuple[Tensor, Results]:
-        results = recurrence.call({**parameters, "z": z}, backend="cpu")
-        return torch.stack([result.square().sum() for result in results]).sum(), results
+    def call(parameters: Arguments, z: Tensor) -> Results:
+        return recurrence.call({**parameters, "z": z}, backend="cpu")
 
-    gradient = torch.func.grad(loss, argnums=(0, 1), has_aux=True)
-    gradients, results = torch.func.vmap(gradient, in_dims=(0, None))(stacked, shared)
-    for index, member in enumerate(members):
-        alone = {name: value for name, value in member.items() if name != "z"}
-        expected_gradients, expected_results = gradient(alone, shared)
-        part = torch.utils._pytree.tree_map(lambda value, index=index: value[index], (gradients, results))
-        torch.testing.assert_close(part, (expected_gradients, expected_results), rtol=1e-12, atol=1e-12)
+    wanted = [z, *(value for leaf in leaves for value in leaf.values())]
+    together = torch.func.vmap(call, in_dims=(0, None))(stacked, z)
+    alone = tuple(torch.stack(parts) for parts in zip(*(call(leaf, z) for leaf in leaves), strict=True))
+    torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-12)
+    upstream = [torch.randn_like(result) for result in alone]
+    gradients = [torch.autograd.grad(results, wanted, upstream) for results in (together, alone)]
+    torch.testing.assert_close(*gradients, rtol=1e-11, atol=1e-11)
+
+
+@every_recurrence
+def test_many_upstream_gradients_at_once(recurrence, as_installed):
+    """vmap over the backward pass alone."""
+    arguments = recurrence.draw(3, 4, 5, norm=True, initial=True)
+    leaves = [value.requires_grad_() for value in arguments.values()]
+    out = recurrence.call(arguments, backend="cpu")[0]
+    upstream = torch.randn(3, *out.shape, dtype=out.dtype)
+    together = torch.autograd.grad(out, leaves, upstream, is_grads_batched=True, retain_graph=True)
+    alone = [torch.autograd.grad(out, leaves, weight, retain_graph=True) for weight in upstream]
+    for values, parts in zip(together, zip(*alone, strict=True), strict=True):
+        torch.testing.assert_close(values, torch.stack(parts), rtol=1e-12, atol=1e-12)
+
+
+@every_recurrence
+def test_torch_func_derivatives_take_another_backend(recurrence, as_installed):
+    arguments = recurrence.draw(2, 3, 4, norm=True, initial=True)
+
+    def loss(z: Tensor, backend: str) -> Tensor:
+        return recurrence.call({**arguments, "z": z}, backend=backend)[0].square().sum()
+
+    z = arguments["z"].clone().requires_grad_()
+    (expected,) = torch.autograd.grad(loss(z, "cpu"), z)
+    torch.testing.assert_close(torch.func.grad(loss)(arguments["z"], "auto"), expected, rtol=1e-11, atol=1e-11)
+    with pytest.raises(UsageError, match="cannot differentiate it"):
+        torch.func.grad(loss)(arguments["z"], "cpu")
 
 
 @every_norm
