@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch._C._functorch import TransformType
 
 from fastweights.errors import UsageError, unknown_name
 from fastweights.kernels.activations import ACTIVATIONS, Activation
@@ -42,8 +43,8 @@ def check_backend(backend: str, kind: Any = Backend) -> None:
 def resolve_plain_backend(backend: PlainBackend, tensors: Sequence[Tensor | None]) -> PlainBackend:
     """What runs on these tensors: `backend` itself, or for "auto" the compiled core where it can run.
 
-    The core runs on CPU tensors that are all float32 or all float64, outside autocast. Asking for "cpu" elsewhere is a
-    UsageError.
+    The core runs on CPU tensors that are all float32 or all float64, outside autocast and the derivatives of torch.func
+    (its vmap is fine). Asking for "cpu" elsewhere is a UsageError.
     """
     if backend == "reference":
         return backend
@@ -78,10 +79,20 @@ def _why_not_cpu(tensors: list[Tensor]) -> str | None:
         return f"a tensor is on {elsewhere[0]}; move it to the CPU"
     if torch.is_autocast_enabled("cpu"):
         return "it does not run under autocast; leave the autocast context"
+    if _differentiated_by_torch_func():
+        return "torch.func cannot differentiate it, only torch.autograd can; leave torch.func.grad, jvp and their like"
     dtypes = sorted({str(tensor.dtype) for tensor in tensors})
     if dtypes not in (["torch.float32"], ["torch.float64"]):
         return f"its tensors must be all float32 or all float64, got {', '.join(dtypes)}; convert them"
     return None
+
+
+def _differentiated_by_torch_func() -> bool:
+    """Whether torch.func.grad, jvp or the like is under way, for which torch.library.custom_op has no rules."""
+    if torch.compiler.is_compiling():
+        return False
+    transforms = torch._C._functorch.get_interpreter_stack() or ()
+    return any(transform.key() in (TransformType.Grad, TransformType.Jvp) for transform in transforms)
 
 
 def check_fast_weight_settings(decay: float, fast_learning_rate: float, inner_steps: int, activation: str) -> None:

@@ -104,7 +104,7 @@ def _forward(
     (lengths,) = contiguous(None if lengths is None else lengths.long())
     results = _empty_results(z, norm_weight, A0, integers)
     out, h, A, saved, checkpoints = results
-    chunk, _ = _plan(*z.shape[2:], A0 is not None)
+    chunk, _ = _plan(z.shape[2], z.shape[3], A0 is not None)
     call = _call(z.shape, chunk, reals, integers)
     for name, tensor in (
         *(("z", z), ("weight_hh", weight_hh), ("norm_weight", norm_weight), ("norm_bias", norm_bias)),
