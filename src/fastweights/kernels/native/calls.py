@@ -37,7 +37,7 @@ def flatten_members(size: int, in_dims: Sequence[int | None], arguments: Sequenc
     for dim, argument in zip(in_dims, arguments, strict=True):
         if isinstance(argument, Tensor):
             stacked = argument.expand(size, *argument.shape) if dim is None else argument.movedim(dim, 0)
-            argument = stacked.reshape(-1, *stacked.shape[2:])
+            argument = stacked.flatten(0, 1)
         flat.append(argument)
     return flat
 
