@@ -5,6 +5,8 @@ weights of its own: one member for a layer, as many as are stacked under `torch.
 """
 
 import ctypes
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -44,7 +46,8 @@ def fast_weights(
     """Same arguments and results as the reference."""
     h0, A0 = state or (None, None)
     tensors = (z, weight_hh, norm_weight, norm_bias, h0, A0, lengths)
-    out, h, A, _, _ = _forward(
+    forward = _forward if torch.compiler.is_compiling() else _Forward.apply
+    out, h, A, _, _ = forward(
         *(None if tensor is None else tensor.unsqueeze(0) for tensor in tensors),
         [decay, fast_learning_rate, norm_epsilon],
         [inner_steps, int(activation == "tanh"), int(final_fast_weights), int(torch.is_grad_enabled())],
@@ -87,8 +90,7 @@ def _call(z_shape: torch.Size, chunk: int, reals: list[float], integers: list[in
     )
 
 
-@torch.library.custom_op("fastweights::fast_weights_forward", mutates_args=(), device_types="cpu")
-def _forward(
+def _run_forward(
     z: Tensor,
     weight_hh: Tensor,
     norm_weight: Tensor | None,
@@ -119,8 +121,7 @@ def _forward(
     return results
 
 
-@_forward.register_fake
-def _(
+def _fake_forward(
     z: Tensor,
     weight_hh: Tensor,
     norm_weight: Tensor | None,
@@ -152,8 +153,7 @@ def _empty_results(
     )
 
 
-@torch.library.custom_op("fastweights::fast_weights_backward", mutates_args=(), device_types="cpu")
-def _backward(
+def _run_backward(
     d_out: Tensor | None,
     d_h: Tensor | None,
     d_A: Tensor | None,
@@ -197,8 +197,7 @@ def _backward(
     return d_z, d_W, d_norm[:, :, 0].sum(1), d_norm[:, :, 1].sum(1), d_h0, d_A0
 
 
-@_backward.register_fake
-def _(
+def _fake_backward(
     d_out: Tensor | None,
     d_h: Tensor | None,
     d_A: Tensor | None,
@@ -240,10 +239,11 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     ctx.settings = reals, integers, [z.shape[1], z.shape[2], int(h0 is not None), int(A0 is not None)]
 
 
-def _gradients(ctx: Any, d_out: Any, d_h: Any, d_A: Any, d_saved: Any, d_checkpoints: Any) -> tuple[Any, ...]:
+def _gradients(backward: Callable[..., tuple[Tensor, ...]], ctx: Any, *upstream: Any) -> tuple[Any, ...]:
     reals, integers, sizes = ctx.settings
+    d_out, d_h, d_A, _, _ = upstream
     final = integers[2]
-    d_z, d_W, d_gain, d_bias, d_h0, d_A0 = _backward(
+    d_z, d_W, d_gain, d_bias, d_h0, d_A0 = backward(
         d_out, d_h, d_A if final else None, *ctx.saved_tensors, reals, integers, sizes
     )
     normed = ctx.saved_tensors[1] is not None
@@ -257,17 +257,51 @@ def _no_second_derivative(ctx: Any, *gradients: Any) -> None:
     raise UsageError('backend "cpu" has no second derivatives; use backend="reference" for them')
 
 
-_forward.register_autograd(_gradients, setup_context=_setup_context)
+def _over_members(run: Callable[..., Any], info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
+    return unflatten_members(info.batch_size, run(*flatten_members(info.batch_size, in_dims, arguments)))
+
+
+# What torch.compile traces: operators that it need not look into.
+_operator = functools.partial(torch.library.custom_op, mutates_args=(), device_types="cpu")
+_forward = _operator("fastweights::fast_weights_forward", _run_forward)
+_forward.register_fake(_fake_forward)
+_backward = _operator("fastweights::fast_weights_backward", _run_backward)
+_backward.register_fake(_fake_backward)
+_forward.register_autograd(functools.partial(_gradients, _backward), setup_context=_setup_context)
 _backward.register_autograd(_no_second_derivative)
+_forward.register_vmap(functools.partial(_over_members, _forward))
+_backward.register_vmap(functools.partial(_over_members, _backward))
 
 
-@_forward.register_vmap
-def _(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
-    flat = flatten_members(info.batch_size, in_dims, arguments)
-    return unflatten_members(info.batch_size, _forward(*flat))
+class _Backward(torch.autograd.Function):
+    """The same outside torch.compile, where a call of an operator costs as much as the recurrence of a small layer."""
+
+    backward = staticmethod(_no_second_derivative)
+
+    @staticmethod
+    def forward(*inputs: Any) -> Any:
+        return _run_backward(*inputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
+        return _over_members(_Backward.apply, info, in_dims, *arguments)
 
 
-@_backward.register_vmap
-def _(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
-    flat = flatten_members(info.batch_size, in_dims, arguments)
-    return unflatten_members(info.batch_size, _backward(*flat))
+class _Forward(torch.autograd.Function):
+    @staticmethod
+    def forward(*inputs: Any) -> Any:
+        return _run_forward(*inputs)
+
+    setup_context = staticmethod(_setup_context)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
+        return _gradients(_Backward.apply, ctx, *upstream)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
+        return _over_members(_Forward.apply, info, in_dims, *arguments)

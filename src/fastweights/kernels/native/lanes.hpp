@@ -43,16 +43,28 @@ template <class T, int Step> inline void transpose_blocks(Vec<T>* square) {
     if constexpr (Step > 1) transpose_blocks<T, Step / 2>(square);
 }
 
+// Where the next square of columns begins after the one at `column`. The last overlaps the one before it when kLanes does
+// not divide `width`: moving the same numbers twice is cheaper than moving a remainder one by one.
+template <class T> inline int64_t next_square(int64_t column, int64_t width) {
+    const int64_t next = column + kLanes<T>, last = width - kLanes<T>;
+    return column < last && next > last ? last : next;
+}
+
 // `width` numbers of each row of the group → `width` vectors; lanes without a sequence become zero.
 template <class T> inline void gather(Rows<T> rows, int64_t width, Vec<T>* lanes) {
     constexpr int L = kLanes<T>;
-    int64_t column = 0;
-    for (; rows.count == L && column + L <= width; column += L) {
-        for (int row = 0; row < L; ++row)
-            __builtin_memcpy(&lanes[column + row], rows.first + row * rows.stride + column, sizeof(Vec<T>));
-        transpose_blocks<T, L / 2>(lanes + column);
+    if (width >= L) {
+        for (int64_t column = 0; column < width; column = next_square<T>(column, width)) {
+            for (int row = 0; row < L; ++row) {
+                lanes[column + row] = Vec<T>{};
+                if (row < rows.count)
+                    __builtin_memcpy(&lanes[column + row], rows.first + row * rows.stride + column, sizeof(Vec<T>));
+            }
+            transpose_blocks<T, L / 2>(lanes + column);
+        }
+        return;
     }
-    for (; column < width; ++column) {
+    for (int64_t column = 0; column < width; ++column) {
         Vec<T> value{};
         for (int row = 0; row < rows.count; ++row) value[row] = rows.first[row * rows.stride + column];
         lanes[column] = value;
@@ -62,14 +74,17 @@ template <class T> inline void gather(Rows<T> rows, int64_t width, Vec<T>* lanes
 // The inverse of gather: `first` and `stride` as in Rows, but written.
 template <class T> inline void scatter(const Vec<T>* lanes, int64_t width, T* first, int64_t stride, int count) {
     constexpr int L = kLanes<T>;
-    int64_t column = 0;
-    Vec<T> square[L];
-    for (; count == L && column + L <= width; column += L) {
-        for (int row = 0; row < L; ++row) square[row] = lanes[column + row];
-        transpose_blocks<T, L / 2>(square);
-        for (int row = 0; row < L; ++row) __builtin_memcpy(first + row * stride + column, &square[row], sizeof(Vec<T>));
+    if (width >= L) {
+        Vec<T> square[L];
+        for (int64_t column = 0; column < width; column = next_square<T>(column, width)) {
+            for (int row = 0; row < L; ++row) square[row] = lanes[column + row];
+            transpose_blocks<T, L / 2>(square);
+            for (int row = 0; row < count; ++row)
+                __builtin_memcpy(first + row * stride + column, &square[row], sizeof(Vec<T>));
+        }
+        return;
     }
-    for (; column < width; ++column)
+    for (int64_t column = 0; column < width; ++column)
         for (int row = 0; row < count; ++row) first[row * stride + column] = lanes[column][row];
 }
 
