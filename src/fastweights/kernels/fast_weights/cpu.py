@@ -1,12 +1,12 @@
-"""The fast-weight recurrence in the compiled core: short sequences as attention, long ones in chunks over an explicit A.
+"""The fast-weight recurrence in the compiled core: short sequences as attention, long ones in chunks over A.
 
-README.md beside this file derives both. Every tensor of the two operators has a leading dimension of members P, each with
-weights of its own: one member for a layer, as many as are stacked under `torch.func.vmap`.
+README.md beside this file derives both. Every tensor of the two operators has a leading dimension of members P, each
+with weights of its own: one member for a layer, as many as are stacked under `torch.func.vmap`.
 """
 
 import ctypes
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -46,13 +46,19 @@ def fast_weights(
     """Same arguments and results as the reference."""
     h0, A0 = state or (None, None)
     tensors = (z, weight_hh, norm_weight, norm_bias, h0, A0, lengths)
-    forward = _forward if torch.compiler.is_compiling() else _Forward.apply
-    out, h, A, _, _ = forward(
-        *(None if tensor is None else tensor.unsqueeze(0) for tensor in tensors),
-        [decay, fast_learning_rate, norm_epsilon],
-        [inner_steps, int(activation == "tanh"), int(final_fast_weights), int(torch.is_grad_enabled())],
-    )
-    return out.squeeze(0), FastWeightState(h.squeeze(0), A.squeeze(0))
+    reals = [decay, fast_learning_rate, norm_epsilon]
+    out, h, A = one_member(tensors, reals, [inner_steps, int(activation == "tanh"), int(final_fast_weights)])
+    return out, FastWeightState(h, A)
+
+
+def one_member(
+    tensors: Sequence[Tensor | None], reals: list[float], integers: list[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """out, h and A for z, W, gain, bias, h(0), A(0), lengths; λ, η, ε; S, whether f is tanh, whether A is wanted."""
+    forward: Callable[..., Any] = _forward if torch.compiler.is_compiling() else _Forward.apply
+    lifted = (None if tensor is None else tensor.unsqueeze(0) for tensor in tensors)
+    out, h, A, _, _ = forward(*lifted, reals, [*integers, int(torch.is_grad_enabled())])
+    return out.squeeze(0), h.squeeze(0), A.squeeze(0)
 
 
 def _plan(steps: int, hidden: int, has_A0: bool) -> tuple[int, int]:
@@ -172,7 +178,7 @@ def _run_backward(
     (lengths,) = contiguous(None if lengths is None else lengths.long())
     if saved.numel() == 0:
         raise UsageError("the forward pass ran under torch.no_grad() and kept nothing to differentiate")
-    batch, steps, has_h0, has_A0 = sizes
+    _, steps, _, has_A0 = sizes
     members, hidden = weight_hh.shape[:2]
     d_z, d_W, _, _, d_h0, d_A0 = _empty_gradients(weight_hh, norm_weight, sizes)
     count = blocks(d_z)
@@ -262,10 +268,13 @@ def _over_members(run: Callable[..., Any], info: Any, in_dims: tuple[int | None,
 
 
 # What torch.compile traces: operators that it need not look into.
-_operator = functools.partial(torch.library.custom_op, mutates_args=(), device_types="cpu")
-_forward = _operator("fastweights::fast_weights_forward", _run_forward)
+_forward = torch.library.custom_op(
+    "fastweights::fast_weights_forward", _run_forward, mutates_args=(), device_types="cpu"
+)
 _forward.register_fake(_fake_forward)
-_backward = _operator("fastweights::fast_weights_backward", _run_backward)
+_backward = torch.library.custom_op(
+    "fastweights::fast_weights_backward", _run_backward, mutates_args=(), device_types="cpu"
+)
 _backward.register_fake(_fake_backward)
 _forward.register_autograd(functools.partial(_gradients, _backward), setup_context=_setup_context)
 _backward.register_autograd(_no_second_derivative)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastweights.kernels.fast_weights.cpu import _forward as fast_weights_forward
+from fastweights.kernels.fast_weights.cpu import one_member
 from fastweights.types import RNNState
 
 
@@ -26,9 +25,5 @@ def irnn(
     """
     h0 = None if state is None else state.h
     tensors = (z, weight_hh, norm_weight, norm_bias, h0, None, lengths)
-    out, h, _, _, _ = fast_weights_forward(
-        *(None if tensor is None else tensor.unsqueeze(0) for tensor in tensors),
-        [0.0, 0.0, norm_epsilon],
-        [1, 0, 0, int(torch.is_grad_enabled())],
-    )
-    return out.squeeze(0), RNNState(h.squeeze(0))
+    out, h, _ = one_member(tensors, reals=[0.0, 0.0, norm_epsilon], integers=[1, 0, 0])
+    return out, RNNState(h)
