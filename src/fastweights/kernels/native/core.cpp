@@ -34,21 +34,17 @@ void weight_gradients(int64_t members, int64_t batch, int64_t steps, int64_t thr
         int64_t blocks, steps, rows, H, tiles;
         Runs<T> d_rows, h;
         T* gradient;
-    } context{(batch + kLanes<T> - 1) / kLanes<T>, steps, rows, H, (rows + 3) / 4, d_rows, h, gradient};
+    } context{(batch + kLanes<T> - 1) / kLanes<T>, steps, rows, H, (rows + kGradientRows - 1) / kGradientRows, d_rows, h, gradient};
     fw_parallel(
         members * context.tiles, threads,
         [](void* c, int64_t task, int64_t) {
             const Context& x = *static_cast<Context*>(c);
-            const int64_t member = task / x.tiles, begin = task % x.tiles * 4;
+            const int64_t member = task / x.tiles, begin = task % x.tiles * kGradientRows;
             Runs<T> a = x.d_rows, b = x.h;
             a.first += member * x.blocks * a.run;
             b.first += member * x.blocks * b.run;
             T* gradient = x.gradient + member * x.rows * x.H;
-            if (begin + 4 <= x.rows)
-                weight_gradient_rows<T, 4>(a, b, x.blocks, x.steps, begin, gradient, x.H);
-            else
-                for (int64_t row = begin; row < x.rows; ++row)
-                    weight_gradient_rows<T, 1>(a, b, x.blocks, x.steps, row, gradient, x.H);
+            weight_gradient_band<T, kGradientRows>(a, b, x.blocks, x.steps, begin, x.rows, gradient, x.H);
         },
         &context);
 }

@@ -80,6 +80,9 @@ template <class T> struct Saved {
     V* inverse_deviation(int64_t t, int64_t s) const { return record(t) + H + 2 * S * H + s; }
 };
 
+// Steps of the past that attention reads together, for enough independent chains of multiply-adds.
+constexpr int kPast = 4;
+
 template <class T> struct FastWeightsForward {
     using V = Vec<T>;
     const FastWeightsBlock<T> block;
@@ -156,18 +159,22 @@ template <class T> struct FastWeightsForward {
     // total += η Σ_{i<j} λ^{j−1−i} h_i (h_i · query)  (eq. 4, within the chunk)
     void attend(const V* query, int64_t j) {
         T power = T(call.fast_learning_rate);
-        for (int64_t i = j - 1; i >= 0; --i, power *= T(call.decay)) weight[i] = power * dot<T>(past + i * H, query, H);
-        int64_t unit = 0;
-        for (; unit + kTile <= H; unit += kTile) add_past<kTile>(unit, j);
-        for (; unit < H; ++unit) add_past<1>(unit, j);
+        for (; j >= kPast; j -= kPast) power = attend_tile<kPast>(query, past + (j - kPast) * H, power);
+        for (; j > 0; --j) power = attend_tile<1>(query, past + (j - 1) * H, power);
     }
 
-    template <int N> void add_past(int64_t unit, int64_t j) {
-        V sum[N];
-        for (int u = 0; u < N; ++u) sum[u] = total[unit + u];
-        for (int64_t i = 0; i < j; ++i)
-            for (int u = 0; u < N; ++u) sum[u] += weight[i] * past[i * H + unit + u];
-        for (int u = 0; u < N; ++u) total[unit + u] = sum[u];
+    // The terms of N steps, the last of them at λ's power `power`; returns the power of the step before them.
+    template <int N> T attend_tile(const V* query, const V* steps, T power) {
+        V read[N] = {};
+        for (int64_t unit = 0; unit < H; ++unit)
+            for (int i = 0; i < N; ++i) read[i] += steps[i * H + unit] * query[unit];
+        for (int i = N - 1; i >= 0; --i, power *= T(call.decay)) read[i] *= power;
+        for (int64_t unit = 0; unit < H; ++unit) {
+            V sum = total[unit];
+            for (int i = 0; i < N; ++i) sum += read[i] * steps[i * H + unit];
+            total[unit] = sum;
+        }
+        return power;
     }
 
     void scale_normalised(int64_t slot, int64_t s) {
@@ -244,11 +251,12 @@ template <class T> struct FastWeightsBackward {
     void upstream() {
         clear(d_gain, H);
         clear(d_bias, H);
-        clear(d_h, block.steps * H);
         clear(g, H);
+        if (!call.d_out) clear(d_h, block.steps * H);
         if (call.d_out) gather<T>(block.rows(call.d_out, block.steps * H), block.steps * H, d_h);
         if (call.d_A_final) gather<T>(block.rows(call.d_A_final, H * H), H * H, G);
         if (call.d_h_final) gather<T>(block.rows(call.d_h_final, H), H, g);
+        if (!call.d_h_final && !call.lengths) return;
         for (int64_t t = 0; t < block.steps; ++t) {
             const auto counts = T(t) < block.length;
             const auto last = T(t + 1) == block.length;
@@ -278,10 +286,12 @@ template <class T> struct FastWeightsBackward {
 
     void run_chunk(int64_t chunk, const V* A_begin) {
         const int64_t begin = block.chunk_begin(chunk), n = block.chunk_steps(chunk);
-        copy_past(begin, n);
         V keep{};
         if (has_G || A_begin) keep = block.chunk_weights(begin, n, weight);
-        if (has_G) add_symmetric_products<T>(G, H, weight, past, n, row, d_h + begin * H);
+        if (has_G) {
+            copy_past(begin, n);
+            add_symmetric_products<T>(G, H, weight, past, n, row, d_h + begin * H);
+        }
         for (int64_t j = n - 1; j >= 0; --j) step(begin, j, A_begin);
         if (A_begin) decay_and_add_outer<T>(G, H, keep, !has_G, read_weight, d_sum, query, n * S);
         has_G = A_begin != nullptr;
@@ -316,21 +326,34 @@ template <class T> struct FastWeightsBackward {
     // The read η Σ_i λ^{j−1−i} h_i (h_i · q) sends its gradient d to q (into g) and to every h_i.
     void backward_attend(int64_t begin, int64_t j, const V* q, const V* d) {
         T power = T(call.fast_learning_rate);
-        for (int64_t i = j - 1; i >= 0; --i, power *= T(call.decay)) {
-            const V* h = past + i * H;
-            V by_query{}, by_gradient{};
-            for (int64_t unit = 0; unit < H; ++unit) {
-                by_query += h[unit] * q[unit];
-                by_gradient += h[unit] * d[unit];
+        for (; j >= kPast; j -= kPast) power = backward_attend_tile<kPast>(begin + j - kPast, q, d, power);
+        for (; j > 0; --j) power = backward_attend_tile<1>(begin + j - 1, q, d, power);
+    }
+
+    // The terms of N steps from t on; `power` as in FastWeightsForward.
+    template <int N> T backward_attend_tile(int64_t t, const V* q, const V* d, T power) {
+        const int64_t width = saved.h(1) - saved.h(0);
+        const V* h = saved.h(t);
+        V by_query[N] = {}, by_gradient[N] = {};
+        for (int64_t unit = 0; unit < H; ++unit)
+            for (int i = 0; i < N; ++i) {
+                by_query[i] += h[i * width + unit] * q[unit];
+                by_gradient[i] += h[i * width + unit] * d[unit];
             }
-            by_query *= power;
-            by_gradient *= power;
-            V* d_past = d_h + (begin + i) * H;
-            for (int64_t unit = 0; unit < H; ++unit) {
-                g[unit] += by_gradient * h[unit];
-                d_past[unit] += by_query * d[unit] + by_gradient * q[unit];
-            }
+        for (int i = N - 1; i >= 0; --i, power *= T(call.decay)) {
+            by_query[i] *= power;
+            by_gradient[i] *= power;
         }
+        V* d_past = d_h + t * H;
+        for (int64_t unit = 0; unit < H; ++unit) {
+            V sum = g[unit];
+            for (int i = 0; i < N; ++i) {
+                sum += by_gradient[i] * h[i * width + unit];
+                d_past[i * H + unit] += by_query[i] * d[unit] + by_gradient[i] * q[unit];
+            }
+            g[unit] = sum;
+        }
+        return power;
     }
 
     void finish() {

@@ -226,14 +226,30 @@ inline void weight_gradient_tile(Runs<T> a, Runs<T> b, int64_t count, int64_t st
         for (int j = 0; j < M; ++j) gradient[(row + i) * columns + column + j] = sum_of_lanes<T>(sum[i][j]);
 }
 
+// A tile of the weight gradient stays in registers: its rows, halved where fewer are left, and columns.
+constexpr int kGradientRows = FW_BYTES == 64 ? 8 : 4;
+constexpr int kGradientColumns = 3;
+
 template <class T, int N>
 inline void weight_gradient_rows(Runs<T> a, Runs<T> b, int64_t count, int64_t steps, int64_t row, T* gradient,
                                  int64_t columns) {
     int64_t column = 0;
-    for (; column + 4 <= columns; column += 4)
-        weight_gradient_tile<T, N, 4>(a, b, count, steps, row, column, gradient, columns);
+    for (; column + kGradientColumns <= columns; column += kGradientColumns)
+        weight_gradient_tile<T, N, kGradientColumns>(a, b, count, steps, row, column, gradient, columns);
     for (; column < columns; ++column)
         weight_gradient_tile<T, N, 1>(a, b, count, steps, row, column, gradient, columns);
+}
+
+// The rows from `row` on, at most N.
+template <class T, int N>
+inline void weight_gradient_band(Runs<T> a, Runs<T> b, int64_t count, int64_t steps, int64_t row, int64_t rows,
+                                 T* gradient, int64_t columns) {
+    if (row + N <= rows) {
+        weight_gradient_rows<T, N>(a, b, count, steps, row, gradient, columns);
+    } else if constexpr (N > 1) {
+        weight_gradient_band<T, N / 2>(a, b, count, steps, row, rows, gradient, columns);
+        weight_gradient_band<T, N / 2>(a, b, count, steps, row + N / 2, rows, gradient, columns);
+    }
 }
 
 }  // namespace FW_VARIANT
