@@ -12,7 +12,7 @@ from fastweights.dynamics.maps import Step, evaluate
 from fastweights.errors import UsageError
 
 
-def grid(lower: Sequence[float], upper: Sequence[float], resolution: int) -> Float[Tensor, "B N"]:
+def grid(lower: Sequence[int | float], upper: Sequence[int | float], resolution: int) -> Float[Tensor, "B N"]:
     """The resolutionᴺ points of a box, (B, N), the last coordinate running fastest; float64.
 
     Raises UsageError unless lower < upper in every coordinate and resolution ≥ 2.

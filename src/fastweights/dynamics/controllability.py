@@ -6,6 +6,7 @@ Observability of (A, C) is controllability of (Aᵀ, Cᵀ) (Kalman's duality), s
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -79,7 +80,7 @@ def gramian_of_flow(
     """∫₀ᵗ e^{As} B Bᵀ e^{Aᵀs} ds for dx/dt = A x + B u, t = `horizon`; None is t → ∞.
 
     The least energy ∫‖u‖² that brings the state from 0 to x in that time is xᵀ G⁻¹ x. The observability Gramian of
-    (A, C) is this function of (Aᵀ, Cᵀ). Finite horizons by Van Loan's (1978) block exponential.
+    (A, C) is this function of (Aᵀ, Cᵀ). Finite horizons by Van Loan's (1978) block exponential and doubling.
 
     Raises UsageError for an infinite horizon unless every eigenvalue of A has a negative real part.
     """
@@ -90,9 +91,16 @@ def gramian_of_flow(
         return torch.from_numpy(scipy.linalg.solve_continuous_lyapunov(a, -b @ b.T)).to(A)
     if not 0 < horizon < float("inf"):
         raise UsageError(f"horizon must be positive and finite (or None for infinite), got {horizon!r}")
-    n = len(a)
-    exponential = scipy.linalg.expm(horizon * np.block([[-a, b @ b.T], [np.zeros((n, n)), a.T]]))
-    return torch.from_numpy(exponential[n:, n:].T @ exponential[:n, n:]).to(A)
+    # The block exponential holds e^{−At}, which overflows for long horizons: begin short, then double the time.
+    doublings = max(0, math.ceil(math.log2(max(horizon * float(np.linalg.norm(a, 2)), 1.0))))
+    n, short = len(a), horizon / 2**doublings
+    exponential = scipy.linalg.expm(short * np.block([[-a, b @ b.T], [np.zeros((n, n)), a.T]]))
+    propagator = exponential[n:, n:].T
+    gramian = propagator @ exponential[:n, n:]
+    for _ in range(doublings):
+        gramian = gramian + propagator @ gramian @ propagator.T
+        propagator = propagator @ propagator
+    return torch.from_numpy(gramian).to(A)
 
 
 def gramian_of_map(A: Float[Tensor, "N N"], B: Float[Tensor, "N M"], steps: int | None = None) -> Float[Tensor, "N N"]:
@@ -126,5 +134,5 @@ def _check_stable(stable: bool, needs: str) -> None:
         raise UsageError(f"A must have {needs} for an infinite horizon; give a finite one")
 
 
-def _numpy(matrix: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _numpy(matrix: Tensor) -> np.ndarray:
     return matrix.detach().double().cpu().numpy()

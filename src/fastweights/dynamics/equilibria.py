@@ -95,6 +95,7 @@ def _isolated_roots(residual: Step, starts: Tensor, iterations: int, tolerance: 
     errors = torch.func.vmap(residual)(points).norm(dim=1)
     roots = points[errors <= tolerance]
     _check_isolated(residual, roots, separation)
+    roots = _polish(residual, roots)
     chosen, labels = _distinct(roots, separation)
     return Equilibria(roots[chosen], torch.bincount(labels, minlength=len(chosen)), len(starts) - len(roots))
 
@@ -113,13 +114,16 @@ def _descend(residual: Step, starts: Tensor, iterations: int, tolerance: float) 
         if not moving.any():
             break
         J = jacobian(residual, x[moving])
-        normal = J.mT @ J + damping[moving, None, None] * identity
-        trial = x[moving] - torch.linalg.solve(normal, (J.mT @ r[moving].unsqueeze(-1)).squeeze(-1))
-        r_trial = batched(trial)
-        better = r_trial.norm(dim=1) < r[moving].norm(dim=1)
-        damping[moving] = torch.where(better, damping[moving] / 10, damping[moving] * 10).clamp_min(1e-12)
+        μ = damping[moving]
+        gradient = (J.mT @ r[moving].unsqueeze(-1)).squeeze(-1)
+        move = torch.linalg.solve(J.mT @ J + μ[:, None, None] * identity, gradient)
+        r_trial = batched(x[moving] - move)
+        gained = r[moving].square().sum(dim=1) - r_trial.square().sum(dim=1)
+        promised = (move * (μ[:, None] * move + gradient)).sum(dim=1)
+        damping[moving] = torch.where(gained > promised / 4, μ / 10, μ * 10).clamp_min(1e-12)
+        better = gained > 0
         accepted = moving.nonzero().squeeze(1)[better]
-        x = x.index_copy(0, accepted, trial[better])
+        x = x.index_copy(0, accepted, (x[moving] - move)[better])
         r = r.index_copy(0, accepted, r_trial[better])
     return x
 
@@ -137,6 +141,13 @@ def _check_isolated(residual: Step, roots: Tensor, separation: float) -> None:
             f"the Jacobian of the residual is singular at the solution {roots[singular][0].tolist()}: solutions there "
             "are not isolated; use slow_points, which accepts a continuum"
         )
+
+
+def _polish(residual: Step, roots: Tensor) -> Tensor:
+    """One undamped Newton step, which takes an error within the tolerance down to rounding."""
+    corrections = torch.linalg.solve(jacobian(residual, roots), torch.func.vmap(residual)(roots).unsqueeze(-1))
+    polished: Tensor = roots - corrections.squeeze(-1)
+    return polished
 
 
 def _distinct(points: Tensor, separation: float) -> tuple[Tensor, Tensor]:

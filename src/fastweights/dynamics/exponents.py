@@ -135,19 +135,21 @@ def _segment(maps: Sequence[Step], x: Tensor, Q: Tensor) -> tuple[Tensor, Tensor
 def _push(step: Step, x: Tensor, Q: Tensor) -> tuple[Tensor, Tensor]:
     """F(x) and J Q at one state, column by column."""
     pushed: Tensor = torch.func.vmap(lambda q: torch.func.jvp(step, (x,), (q,))[1], in_dims=1, out_dims=1)(Q)
-    return step(x), pushed
+    value: Tensor = step(x)
+    return value, pushed
 
 
 def _random_frames(states: Tensor, k: int) -> Tensor:
     """An orthonormal frame of k tangent vectors for every state, (B, N, k), always the same ones."""
     frames = torch.randn(*states.shape, k, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return torch.linalg.qr(frames.to(states)).Q
+    Q: Tensor = torch.linalg.qr(frames.to(states)).Q
+    return Q
 
 
 def _standard_error(rates: Tensor) -> Tensor:
-    means: Tensor = torch.stack([block.mean(dim=0) for block in rates.tensor_split(BLOCKS)])
-    deviation: Tensor = means.std(dim=0)
-    return deviation / math.sqrt(BLOCKS)
+    blocks: Sequence[Tensor] = rates.tensor_split(BLOCKS)
+    means = torch.stack([block.mean(dim=0) for block in blocks])
+    return means.std(dim=0) / math.sqrt(BLOCKS)
 
 
 def _check_sizes(size: int, k: int, steps: int, warmup: int, qr_every: int) -> None:
