@@ -120,7 +120,7 @@ def _spectrum(
 def _segment(maps: Sequence[Step], x: Tensor, Q: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Carry states and tangents along, then orthonormalise: ln |R_ii|, (B, k), and Σ ln |det J|, (B,), if k = N."""
     volume = x.new_zeros(len(x))
-    identity = torch.eye(Q.shape[1]).to(Q).expand(len(x), -1, -1)
+    identity = torch.eye(Q.shape[1]).to(Q).repeat(len(x), 1, 1)
     for step in maps:
         if Q.shape[1] == Q.shape[2]:
             x, J = torch.func.vmap(_push, in_dims=(None, 0, 0))(step, x, identity)
