@@ -89,9 +89,32 @@ def test_a_linear_refutation_carries_a_point_that_does_not_converge():
     assert trajectory(lambda s: A @ s, point, 100)[-1].norm() > 1e3
 
 
-def test_a_centre_is_undecided():
-    assert linear_field(torch.tensor([[0.0, -1], [1, 0]])).verdict is Verdict.UNDECIDED
-    assert linear_map(torch.tensor([[0.0, -1], [1, 0]])).verdict is Verdict.UNDECIDED
+BOUNDARY = {
+    "centre": [[0.0, -1], [1, 0]],
+    "zero eigenvalue": [[0.0, 0], [0, -1]],
+    "double zero": [[0.0, 1], [0, 0]],
+    "opposite pair": [[3.0, 0], [0, -3]],
+}
+
+
+@pytest.mark.parametrize("matrix", BOUNDARY.values(), ids=BOUNDARY)
+def test_on_the_boundary_something_is_conserved(matrix):
+    A = torch.tensor(matrix)
+    found = linear_field(A)
+    assert found.verdict is Verdict.REFUTED
+    P, exact = to_sympy(found.certificate["P"]), to_sympy(rational(A))
+    assert (exact.T * P + P * exact).is_zero_matrix
+    point = sympy.Matrix(found.point)
+    assert (point.T * P * point)[0] != 0
+
+
+def test_maps_on_the_boundary_and_one_step_of_a_float_inside_it():
+    assert linear_map(torch.tensor([[0.0, -1], [1, 0]])).verdict is Verdict.REFUTED
+    assert linear_map(torch.eye(1)).verdict is Verdict.REFUTED
+    assert linear_map(torch.tensor([[1 - 2.0**-30]])).verdict is Verdict.PROVED
+    assert linear_map(torch.tensor([[1 + 2.0**-30]])).verdict is Verdict.REFUTED
+    large = torch.linalg.qr(torch.randn(30, 30)).Q
+    assert linear_map(large).verdict is Verdict.UNDECIDED, "on the circle but for rounding"
 
 
 def test_the_sector_inequality_certifies_more_than_the_norm():

@@ -153,7 +153,7 @@ def _polish(residual: Step, roots: Tensor) -> Tensor:
 def _distinct(points: Tensor, separation: float) -> tuple[Tensor, Tensor]:
     """Indices of the first point of each group, and for every point the number of its group."""
     chosen: list[int] = []
-    labels = torch.full((len(points),), -1)
+    labels = torch.full((len(points),), -1, device=points.device)
     for i in range(len(points)):
         if labels[i] >= 0:
             continue

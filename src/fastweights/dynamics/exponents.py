@@ -18,8 +18,6 @@ from torch import Tensor
 from fastweights.dynamics.maps import DrivenStep, Step, evaluate
 from fastweights.errors import UsageError
 
-# The sum rule holds to rounding if every orthonormalisation came in time; it is off by whole units if not.
-SUM_RULE_TOLERANCE = 1e-6
 BLOCKS = 10
 
 
@@ -113,7 +111,7 @@ def _spectrum(
     gap = None
     if k == size:
         gap = float((exponents.sum(dim=1) - torch.stack(volumes).mean(dim=0) / (qr_every * dt)).abs().max())
-        _check_sum_rule(gap * dt, qr_every)
+        _check_sum_rule(gap * dt, size * torch.finfo(x.dtype).eps ** 0.5, qr_every)
     return LyapunovSpectrum(exponents, _standard_error(rates), gap, x)
 
 
@@ -171,8 +169,9 @@ def _check_rates(states: Tensor, rates: Tensor) -> None:
         )
 
 
-def _check_sum_rule(gap: float, qr_every: int) -> None:
-    if not gap <= SUM_RULE_TOLERANCE:
+def _check_sum_rule(gap: float, tolerance: float, qr_every: int) -> None:
+    """The rule holds to rounding if every orthonormalisation came in time, and is off by whole units if not."""
+    if not gap <= tolerance:
         raise UsageError(
             f"qr_every = {qr_every} is too large: Σλ misses mean ln |det J| by {gap:.3g} a step, "
             "so the smallest exponents are wrong; orthonormalise more often"

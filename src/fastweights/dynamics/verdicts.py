@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 
 class Verdict(Enum):
@@ -26,7 +27,7 @@ class Finding:
     verdict: Verdict
     claim: str
     reason: str
-    certificate: Mapping[str, object] = field(default_factory=dict)
+    certificate: Mapping[str, Any] = field(default_factory=dict)
     point: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -39,7 +40,7 @@ class Finding:
         raise TypeError("a finding is not a truth value: UNDECIDED is neither; compare .verdict")
 
 
-def proved(claim: str, reason: str, certificate: Mapping[str, object]) -> Finding:
+def proved(claim: str, reason: str, certificate: Mapping[str, Any]) -> Finding:
     """The claim holds; `certificate` has been rechecked exactly."""
     return Finding(Verdict.PROVED, claim, reason, certificate=certificate)
 

@@ -70,7 +70,7 @@ def failing_level(V: Function, field: Field, starts: Float[Tensor, "B N"]) -> Le
         return float(orbital_derivative(V, field, state)[0] / state.square().sum())
 
     best: Level | None = None
-    for start in starts.double():
+    for start in starts.double().cpu():
         found = scipy.optimize.minimize(
             value, start.numpy(), jac=slope, method="SLSQP", constraints={"type": "ineq", "fun": rate}
         )
