@@ -20,6 +20,7 @@ ALLOWED = {
     "tasks": FOUNDATION,
     "kernels": FOUNDATION,
     "cells": FOUNDATION | {"kernels"},
+    "dynamics": FOUNDATION,
     "model": FOUNDATION | {"kernels", "cells"},
     "training": FOUNDATION | {"kernels", "cells", "model", "tasks"},
     "experiments": FOUNDATION | {"tasks", "training"},

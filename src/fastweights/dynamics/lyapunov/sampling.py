@@ -1,0 +1,79 @@
+"""Trying to refute a Lyapunov function, and the level at which it fails, for fields of any kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import scipy.optimize
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fastweights.dynamics.maps import Field, evaluate
+from fastweights.dynamics.verdicts import Finding, refuted, undecided
+from fastweights.errors import UsageError
+
+Function = Callable[[Tensor], Tensor]
+
+
+class Level(NamedTuple):
+    """The lowest level V(x) found at which V̇ ≥ 0, and the x, (N,), that attains it."""
+
+    level: float
+    point: Float[Tensor, " N"]
+
+
+def orbital_derivative(V: Function, field: Field, states: Float[Tensor, "B N"]) -> Float[Tensor, " B"]:
+    """V̇(x) = ∇V(x) · F(x) at every state."""
+    gradients: Tensor = torch.func.vmap(torch.func.grad(V))(states)
+    return (gradients * evaluate("field", field, states)).sum(dim=1)
+
+
+def falsify(V: Function, field: Field, states: Float[Tensor, "B N"]) -> Finding:
+    """Look among `states` for one that shows V to be no strict Lyapunov function of the origin.
+
+    REFUTED by the worst state x ≠ 0 with V(x) ≤ V(0) or V̇(x) ≥ 0; UNDECIDED otherwise, however many were tried.
+    """
+    claim = "V(x) > V(0) and V̇(x) < 0 for every x ≠ 0"
+    tried = states[states.norm(dim=1) > 0]
+    if len(tried) == 0:
+        raise UsageError("states must hold at least one state other than 0")
+    values: Tensor = torch.func.vmap(V)(tried) - V(torch.zeros_like(tried[0]))
+    rates = orbital_derivative(V, field, tried)
+    for name, excess in (("V(x) − V(0)", -values), ("V̇", rates)):
+        worst = int(excess.argmax())
+        if excess[worst] >= 0:
+            shown = float(-excess[worst] if name != "V̇" else excess[worst])
+            return refuted(claim, f"{name} is {shown:.6g} here", tuple(tried[worst].tolist()))
+    return undecided(claim, f"none of {len(tried)} states refutes it")
+
+
+def failing_level(V: Function, field: Field, starts: Float[Tensor, "B N"]) -> Level | None:
+    """Minimise V over {V̇ = 0, x ≠ 0} from every start: no level above the minimum passes the direct method.
+
+    An upper bound on what `region_of_attraction` can prove with this V; local minimisation (SLSQP), so the bound may
+    not be the least. None if V̇ vanishes nowhere that was reached.
+    """
+
+    def value(x: np.ndarray) -> float:
+        return float(V(torch.from_numpy(x)))
+
+    def slope(x: np.ndarray) -> np.ndarray:
+        gradient: Tensor = torch.func.grad(V)(torch.from_numpy(x))
+        return gradient.numpy()
+
+    def rate(x: np.ndarray) -> float:
+        # Divided by ‖x‖²: otherwise the origin, where V̇ is 0 too, is where every descent ends.
+        state = torch.from_numpy(x).unsqueeze(0)
+        return float(orbital_derivative(V, field, state)[0] / state.square().sum())
+
+    best: Level | None = None
+    for start in starts.double().cpu():
+        found = scipy.optimize.minimize(
+            value, start.numpy(), jac=slope, method="SLSQP", constraints={"type": "ineq", "fun": rate}
+        )
+        if found.success and rate(found.x) >= -1e-8 and (best is None or found.fun < best.level):
+            best = Level(float(found.fun), torch.from_numpy(found.x))
+    return best
