@@ -24,11 +24,15 @@ $(BIN)/python:
 		{ echo "fastweights needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+# What the package is built from; the sources of the compiled core among it.
+BUILT_FROM := pyproject.toml constraints.txt setup.py $(wildcard src/fastweights/kernels/native/*.[ch]pp) \
+	src/fastweights/kernels/native/abi.h
+
+$(VENV)/.installed: $(BIN)/python $(BUILT_FROM)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+$(VENV)/.installed-dev: $(BIN)/python $(BUILT_FROM)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
