@@ -52,6 +52,8 @@ def test_the_basins_of_the_flip_flop_are_the_orthants():
     starts = grid((-2, -2), (2, 2), 10)
     number = (2 * (starts[:, 0] > 0) + (starts[:, 1] > 0)).long()
     assert torch.equal(basins(step, corners, starts, steps=60), number)
+    without_last = basins(step, corners[:3], starts, steps=60)
+    assert torch.equal(without_last, torch.where(number == 3, -1, number)), "not the nearest one that is listed"
 
 
 def test_the_basin_of_the_reversed_van_der_pol_is_the_inside_of_its_cycle():

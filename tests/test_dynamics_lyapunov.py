@@ -15,10 +15,12 @@ from fastweights.dynamics.lyapunov import (
     failing_level,
     falsify,
     globally_stable,
+    linear,
     linear_field,
     linear_map,
     nonnegative,
     region_of_attraction,
+    sector,
     tanh_map,
 )
 from fastweights.dynamics.lyapunov.exact import is_positive_definite, is_positive_semidefinite, rational
@@ -149,6 +151,18 @@ def test_the_sector_inequality_neither_proves_nor_refutes_too_much():
     torch.testing.assert_close(away[-1].abs(), torch.tensor([[0.8585596, 0.0]]), atol=1e-6, rtol=0)
     # On the boundary, ρ(W) = 1, the origin attracts but no strict inequality holds.
     assert tanh_map(torch.eye(2)).verdict is Verdict.UNDECIDED
+
+
+def test_a_solver_that_errs_proves_nothing(monkeypatch):
+    W = torch.tensor([[0.0, -1.2], [0.8, 0.0]])
+    # P = Λ = I satisfies the inequality only for ‖W‖₂ < 1.
+    monkeypatch.setattr(sector, "_solve", lambda w: (np.eye(2), np.ones(2)))
+    assert tanh_map(W).verdict is Verdict.UNDECIDED
+    assert tanh_map(W / 1.3).verdict is Verdict.PROVED
+    monkeypatch.setattr(sector, "_solve", lambda w: (-np.eye(2), np.zeros(2)))
+    assert tanh_map(W / 1.3).verdict is Verdict.UNDECIDED
+    monkeypatch.setattr(linear, "_solve", lambda solver, a, q: np.eye(2))
+    assert linear_map(W).verdict is Verdict.UNDECIDED, "x₁² + x₂² does not fall everywhere"
 
 
 def check_gram(polynomial, variables, monomials, gram):

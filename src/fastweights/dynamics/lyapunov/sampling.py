@@ -74,6 +74,6 @@ def failing_level(V: Function, field: Field, starts: Float[Tensor, "B N"]) -> Le
         found = scipy.optimize.minimize(
             value, start.numpy(), jac=slope, method="SLSQP", constraints={"type": "ineq", "fun": rate}
         )
-        if found.success and rate(found.x) >= -1e-8 and (best is None or found.fun < best.level):
+        if found.success and (best is None or found.fun < best.level):
             best = Level(float(found.fun), torch.from_numpy(found.x))
     return best
