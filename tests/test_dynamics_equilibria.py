@@ -195,6 +195,7 @@ def test_runge_kutta_is_of_fourth_order():
         (lambda: runge_kutta_4(torch.sin, 0.0), r"dt must be finite and not 0, got 0\.0"),
         (lambda: trajectory(torch.tanh, torch.zeros(1, 1), 0), "steps must be at least 1, got 0"),
         (lambda: grid((0, 0), (1, 0), 3), "lower must be below upper in every coordinate"),
+        (lambda: basins(torch.tanh, torch.zeros(1, 2), torch.zeros(4, 2), steps=0), "steps must be at least 1, got 0"),
         (lambda: basins(torch.tanh, torch.zeros(1, 3), torch.zeros(4, 2), steps=5), r"attractors must be \(M, 2\)"),
     ],
 )
