@@ -24,10 +24,11 @@ ALLOWED = {
     "model": FOUNDATION | {"kernels", "cells"},
     "training": FOUNDATION | {"kernels", "cells", "model", "tasks"},
     "experiments": FOUNDATION | {"tasks", "training"},
+    "memories": FOUNDATION,
     "report": FOUNDATION | {"tasks", "training", "experiments"},
     "cli": FOUNDATION | {"kernels", "cells", "model", "tasks", "training", "experiments", "report"},
     "__main__": {"cli"},
-    "__init__": FOUNDATION | {"kernels", "cells", "tasks"},
+    "__init__": FOUNDATION | {"kernels", "cells", "tasks", "memories"},
 }
 
 

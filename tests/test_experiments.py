@@ -1,18 +1,20 @@
 """From finished runs to the table and the figure: statistics, selection, reduction, files."""
 
 import dataclasses
+import io
 import json
 import math
 
 import pytest
+from rich.console import Console
 
 from fastweights import experiments
-from fastweights.errors import UsageError
+from fastweights.errors import RunError, UsageError
 from fastweights.experiments import _published
 from fastweights.experiments._section_4_1 import PRESETS
-from fastweights.experiments._statistics import at_floor, wilson_interval
+from fastweights.experiments._statistics import FLOOR_MARGIN, standing, wilson_interval
 from fastweights.report.files import save
-from fastweights.report.tables import markdown_table, remarks, table_values
+from fastweights.report.tables import markdown_table, remarks, table_values, terminal_table
 from fastweights.training.config import RunConfig
 from fastweights.training.records import RunDirectory
 
@@ -49,11 +51,19 @@ class TestStatistics:
 
     def test_published_rows_without_binding_are_at_the_floor_and_the_others_not(self):
         entry = _published.table("table_1")
-        found = [error for row in entry["values"] for error in row if at_floor(error / 100, 0.6165)]
-        assert sorted(found) == [60.13, 60.23, 60.81, 62.11]
+        found = {error: standing(error / 100, 0.6165) for row in entry["values"] for error in row}
+        assert sorted(error for error, where in found.items() if where == "at") == [60.13, 60.23, 60.81, 62.11]
+        assert set(found.values()) == {"at", "below"}
+
+    @pytest.mark.parametrize(
+        ("error", "where"), [(0.59, "below"), (0.60, "at"), (0.63, "at"), (0.64, "above"), (0.9, "above")]
+    )
+    def test_standing_to_the_floor_at_its_borders(self, error, where):
+        assert FLOOR_MARGIN == 0.02
+        assert standing(error, 0.6165) == where
 
     def test_a_single_pair_has_no_floor(self):
-        assert not at_floor(0.0, 0.0)
+        assert standing(0.9, 0.0) == "below"
 
 
 class TestPublished:
@@ -141,13 +151,13 @@ class TestSection41:
         runs.append(finish(RunConfig(cell="irnn"), errors=12_100))
         outcome = experiments.load("table-1").reduce("quick", runs)
         irnn, lstm = outcome.rows
-        assert (irnn.cell, irnn.published, irnn.at_floor) == ("irnn", 0.6023, True)
+        assert (irnn.cell, irnn.published) == ("irnn", 0.6023)
         assert (lstm.error, lstm.nll) == (300 / 20_000, 0.03)
         assert lstm.interval == wilson_interval(300, 20_000)
         assert lstm.errors == tuple(count / 20_000 for count in (100, 200, 300, 400, 9_000))
         assert lstm.diverged == ("seed 9: NaN at update 7",)
         said = remarks(outcome)
-        assert "IRNN, R = 50: at the no-binding floor (61.65 %)" in said[0]
+        assert "IRNN, R = 50: within 2 points of the no-binding floor (61.65 %): no binding learned" in said[0]
         assert "median of 5 seeds, 0.50–45.00 %; diverged (seed 9: NaN at update 7)" in said[1]
 
     def test_files_hold_the_table_the_figure_and_every_run(self, finish, tmp_path):
@@ -167,6 +177,22 @@ class TestSection41:
             assert text in svg
         again = save(outcome, runs, tmp_path / "again")
         assert again[2].read_bytes() == saved[2].read_bytes()
+
+    def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(self, finish):
+        outcome = experiments.load("table-1").reduce("quick", [finish(RunConfig(cell="lstm"), errors=400)])
+        for width in (40, 76, 200):
+            console = Console(width=width, record=True, file=io.StringIO())
+            console.print(terminal_table(outcome, width))
+            text = console.export_text()
+            assert "2.00" in text
+            assert "1.85" in text
+            assert "…" not in text
+
+    def test_lost_metrics_are_noticed(self, finish):
+        run = finish(RunConfig())
+        (run.path / "metrics.jsonl").write_text("")
+        with pytest.raises(RunError, match=r"metrics\.jsonl is incomplete"):
+            experiments.load("figure-2").reduce("quick", [run])
 
     def test_figure_2_shows_the_runs_with_50_units(self, finish):
         runs = [finish(RunConfig(hidden_size=size, seed=size)) for size in (20, 50, 100)]

@@ -13,6 +13,10 @@ pytestmark = pytest.mark.usefixtures("float64")
 INPUT, HIDDEN, BATCH, STEPS = 4, 5, 3, 6
 
 
+def test_the_irnn_starts_from_half_the_identity() -> None:
+    torch.testing.assert_close(IRNN(INPUT, HIDDEN).weight_hh.detach(), 0.5 * torch.eye(HIDDEN))
+
+
 def assert_same_as_torch(ours: nn.Module, theirs: nn.Module, state: tuple[Tensor, ...]) -> None:
     """Outputs, final state and every gradient, with PyTorch's second bias at zero."""
     with torch.no_grad():

@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 from fastweights.errors import RunError, UsageError
+from fastweights.tasks.associative_retrieval import AssociativeRetrieval
 from fastweights.training import checkpoint
 from fastweights.training.config import RunConfig
-from fastweights.training.loop import Trainer, build_model, complete, evaluate, learning_rate_at, train
+from fastweights.training.loop import Score, Trainer, build_model, complete, evaluate, learning_rate_at, train
 from fastweights.training.recall import recall
 from fastweights.training.records import RunDirectory, write_atomically
 from fastweights.training.sweep import run_all
@@ -90,7 +91,10 @@ class TestConfig:
         ("changes", "complaint"),
         [
             ({"hidden_size": -3}, "hidden_size must be at least 1, got -3"),
-            ({"seed": -1}, "seed must be at least 0, got -1"),
+            ({"seed": -1}, "seed must be at least 0 and below 2\\*\\*63, got -1"),
+            ({"seed": 2**64}, "seed must be at least 0 and below"),
+            ({"threads": 100_000}, "threads must be at most 1024"),
+            ({"hidden_size": 10_000_000}, "cannot build this model"),
             ({"updates": 0}, "updates must be at least 1"),
             ({"learning_rate": math.nan}, "learning_rate must be finite"),
             ({"clip_norm": 0.0}, "clip_norm must be above 0"),
@@ -101,7 +105,7 @@ class TestConfig:
             ({"cell_options": {"dekay": 1.0}}, "did you mean 'decay'"),
             ({"cell_options": {"decay": "much"}}, "decay must be float, got 'much'"),
             ({"cell_options": {"layer_norm": 1}}, "layer_norm must be bool, got 1"),
-            ({"cell_options": {"inner_steps": 0}}, "inner_steps must be at least 1"),
+            ({"cell_options": {"inner_steps": 0}}, "inner_steps must be an integer of at least 1"),
             ({"cell_options": {"activation": "relo"}}, "did you mean 'relu'"),
             ({"cell_options": {"dtype": "float64"}}, "unknown FastWeightRNN option 'dtype'"),
             ({"task_options": {"num_pairs": 27}}, "between 1 and 26, got 27"),
@@ -188,6 +192,41 @@ class TestLoop:
         assert (score.errors, score.total) == (result["test_errors"], 100)
         assert result["test_errors"] / 100 == best["test_error"]
 
+    def test_the_result_is_of_the_best_weights_even_if_the_last_are_others(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small())
+        train_until(run, evaluations=2)
+        saved = checkpoint.load(run.path)
+        # Pretend that some other weights had been perfect on validation: they must be what is tested.
+        best = {name: torch.randn_like(value) for name, value in saved.model.items()}
+        saved.trainer["progress"] |= {"best_error": 0.0, "best_nll": 0.0, "best_step": 10}
+        (path,) = run.path.glob("checkpoint-*")
+        path.rename(path.with_name("gone"))
+        checkpoint.save(run.path, 20, saved._replace(best=best))
+        result = train_to_the_end(run)
+        trainer = Trainer(run)
+        trainer.model.load_state_dict(best)
+        score = evaluate(trainer.model, *trainer.data["test"])
+        assert result["best_update"] == 10
+        assert (result["test_errors"], result["test_nll"]) == (score.errors, score.nll)
+
+    def test_the_streak_that_stops_early_is_unbroken_and_of_validation(self, tmp_path, monkeypatch):
+        trainer = Trainer(RunDirectory.create(tmp_path, small()))
+        streak = []
+        for errors in (0, 0, 1, 0, 0, 0):
+            scores = iter((Score(errors, 100, 0.1), Score(1 - errors, 100, 0.1)))  # validation, then test
+            monkeypatch.setattr("fastweights.training.loop.evaluate", lambda *arguments, scores=scores: next(scores))
+            trainer.evaluate()
+            streak.append(trainer.progress.zeros_in_a_row)
+        assert streak == [1, 2, 0, 1, 2, 3]
+
+    def test_each_split_is_its_own(self, tmp_path):
+        trainer = Trainer(RunDirectory.create(tmp_path, small()))
+        sizes = {"train": 600, "validation": 100, "test": 100}
+        for name, size in sizes.items():
+            wanted = AssociativeRetrieval(1).split(name, size, seed=0)
+            assert torch.equal(trainer.data[name][0], torch.from_numpy(wanted.tokens))
+            assert torch.equal(trainer.data[name][1], torch.from_numpy(wanted.targets))
+
     def test_nan_logits_are_errors(self, tmp_path):
         trainer = Trainer(RunDirectory.create(tmp_path, small()))
         torch.nn.init.constant_(trainer.model.logits.bias, math.nan)
@@ -205,6 +244,8 @@ class TestLoop:
         run = RunDirectory.create(tmp_path, small())
         train_until(run, evaluations=2)
         saved = checkpoint.load(run.path)
+        (path,) = run.path.glob("checkpoint-*")
+        path.rename(path.with_name("gone"))
         poisoned = {name: torch.full_like(value, math.nan) for name, value in saved.model.items()}
         checkpoint.save(run.path, 20, saved._replace(model=poisoned))
         result = train_to_the_end(run)
@@ -266,26 +307,25 @@ class TestResume:
         assert checkpoint.load(run.path).trainer["progress"]["step"] > 0
         assert run.result() is None
 
-    def test_a_worker_stops_when_its_parent_dies(self, tmp_path):
+    @pytest.mark.parametrize("begun", [True, False])
+    def test_a_worker_stops_when_its_parent_dies(self, tmp_path, begun):
         run = RunDirectory.create(tmp_path, small(updates=10_000_000, evaluate_every=10_000_000))
-        parent = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                "import subprocess, sys\n"
-                f"child = subprocess.Popen([sys.executable, '-m', 'fastweights.training.worker', {str(run.path)!r}],"
-                " stdout=subprocess.PIPE)\n"
-                "child.stdout.readline()\n"
-                "print(child.pid, flush=True)\n"
-                "child.wait()",
-            ],
-            stdout=subprocess.PIPE,
+        code = (
+            "import os, subprocess, sys\n"
+            f"command = [sys.executable, '-m', 'fastweights.training.worker', {str(run.path)!r}, str(os.getpid())]\n"
+            "child = subprocess.Popen(command, stdout=subprocess.PIPE)\n"
+            f"{'child.stdout.readline()' if begun else ''}\n"
+            "print(child.pid, flush=True)\n"
+            "child.wait()"
         )
+        parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
         worker = int(parent.stdout.readline())
         parent.kill()
         parent.communicate()
         wait_until(lambda: not is_running(worker))
-        assert checkpoint.load(run.path) is not None
+        assert run.result() is None
+        with run.locked():
+            assert checkpoint.load(run.path) is not None
 
     def test_a_run_in_use_is_refused(self, tmp_path):
         run = RunDirectory.create(tmp_path, small())
@@ -299,7 +339,9 @@ class TestResume:
         worker = start_worker(run, limit_file_size=2_000)
         said, _ = worker.communicate()
         assert worker.returncode == 1
-        assert "failed" in json.loads(said.splitlines()[-1])
+        assert "cannot write" in json.loads(said.splitlines()[-1])["failed"]
+        assert "keeps its last checkpoint" in said
+        assert not list(run.path.glob("partial-*"))
         assert checkpoint.load(run.path).trainer["progress"]["step"] == 100
         whole = RunDirectory.create(tmp_path / "whole", run.config())
         train_to_the_end(run)
@@ -315,10 +357,18 @@ class TestRecords:
             file.write('{"step": 20, "valid')
         assert run.metrics() == [{"step": 10, "validation_nll": None}]
 
-    @pytest.mark.parametrize("name", ["config.json", "result.json"])
-    def test_damaged_files_are_named(self, tmp_path, name):
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("config.json", '{"cell"'),
+            ("config.json", "[]"),
+            ("result.json", ""),
+            ("result.json", '{"status": "finished"}'),
+        ],
+    )
+    def test_damaged_files_are_named(self, tmp_path, name, content):
         run = RunDirectory.create(tmp_path, small())
-        (run.path / name).write_text('{"status"')
+        (run.path / name).write_text(content)
         with pytest.raises(RunError, match=f"{name} is damaged"):
             run.config() if name == "config.json" else run.result()
 
@@ -423,7 +473,7 @@ def start_worker(run, limit_file_size=None):
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit_file_size, limit_file_size))
 
-    command = [sys.executable, "-m", "fastweights.training.worker", str(run.path)]
+    command = [sys.executable, "-m", "fastweights.training.worker", str(run.path), str(os.getpid())]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=limit)
 
 

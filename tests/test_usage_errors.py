@@ -17,7 +17,7 @@ SETTINGS = {
     "decay infinite": ({"decay": math.inf}, "decay must be finite and at least 0, got inf"),
     "decay negative": ({"decay": -0.1}, r"decay must be finite and at least 0, got -0\.1"),
     "rate nan": ({"fast_learning_rate": math.nan}, "fast_learning_rate must be finite, got nan"),
-    "no inner step": ({"inner_steps": 0}, "inner_steps must be at least 1, got 0"),
+    "no inner step": ({"inner_steps": 0}, "inner_steps must be an integer of at least 1, got 0"),
     "backend": ({"backend": "atention"}, r"unknown backend 'atention': did you mean 'attention'\? choose from"),
     "activation": (
         {"activation": "rellu"},

@@ -12,19 +12,23 @@ from typing import TYPE_CHECKING
 __version__ = version("fastweights")
 
 if TYPE_CHECKING:
-    from fastweights import kernels, tasks
+    from fastweights import kernels, memories, tasks
     from fastweights.cells.associative_lstm import AssociativeLSTM
     from fastweights.cells.fast_weights import FastWeightRNN
+    from fastweights.cells.gamma_memory import GammaMemory
     from fastweights.cells.irnn import IRNN
     from fastweights.cells.lstm import LSTM
+    from fastweights.cells.tapped_delay import TappedDelayLine
     from fastweights.errors import RunError, UsageError
     from fastweights.types import AssociativeLSTMState, FastWeightState, LSTMState, RNNState
 
 _HOME = {
     "FastWeightRNN": "fastweights.cells.fast_weights",
+    "GammaMemory": "fastweights.cells.gamma_memory",
     "IRNN": "fastweights.cells.irnn",
     "LSTM": "fastweights.cells.lstm",
     "AssociativeLSTM": "fastweights.cells.associative_lstm",
+    "TappedDelayLine": "fastweights.cells.tapped_delay",
     "FastWeightState": "fastweights.types",
     "RNNState": "fastweights.types",
     "LSTMState": "fastweights.types",
@@ -32,7 +36,7 @@ _HOME = {
     "UsageError": "fastweights.errors",
     "RunError": "fastweights.errors",
 }
-_MODULES = ("kernels", "tasks")
+_MODULES = ("kernels", "memories", "tasks")
 
 __all__ = [
     "IRNN",
@@ -41,12 +45,15 @@ __all__ = [
     "AssociativeLSTMState",
     "FastWeightRNN",
     "FastWeightState",
+    "GammaMemory",
     "LSTMState",
     "RNNState",
     "RunError",
+    "TappedDelayLine",
     "UsageError",
     "__version__",
     "kernels",
+    "memories",
     "tasks",
 ]
 

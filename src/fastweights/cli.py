@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.console import Console
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from fastweights import cells, experiments, tasks
-from fastweights.errors import RunError, UsageError
+from fastweights.errors import RunError, UsageError, unknown_name
 from fastweights.training.config import RunConfig
 
 # Progress and messages go to standard error; standard output carries the result alone.
@@ -63,7 +64,7 @@ class Reproduce:
             print(json.dumps(table_values(outcome) | {"saved": [str(path) for path in saved]}, indent=2))
             return
         if outcome.rows:
-            _output.print(terminal_table(outcome))
+            _output.print(terminal_table(outcome, _output.width))
         for path in saved:
             _output.print(f"saved {path}", highlight=False, soft_wrap=True)
 
@@ -111,7 +112,56 @@ class Recall:
         print(json.dumps(answer._asdict(), indent=2) if self.json else answer_text(answer))
 
 
-_COMMANDS: dict[str, Callable[..., Any]] = {"reproduce": Reproduce, "train": Train, "recall": Recall}
+@dataclass(frozen=True)
+class Bench:
+    """Time the recurrences beside each other and beside torch's own layers, after checking their results."""
+
+    preset: str = "quick"
+    """Which sizes: quick (Table 1's), targets (those and long sequences) or full (all sizes; hours)."""
+    output: Path = Path("runs/bench")
+    """Folder for the table, the figure and the measurements."""
+    json: bool = False
+    """Print the measurements as JSON."""
+
+    def run(self) -> None:
+        from fastweights.bench.points import PRESETS
+        from fastweights.bench.run import run
+        from fastweights.report.bench import save, summary, terminal_tables, values
+
+        if self.preset not in PRESETS:
+            raise unknown_name("preset", self.preset, PRESETS)
+        report = run(PRESETS[self.preset], lambda point: _messages.print(f"timing {point}", highlight=False))
+        saved = save(report, self.output)
+        if self.json:
+            print(json.dumps(values(report), indent=2))
+            return
+        for table in terminal_tables(report):
+            _output.print(table)
+        print(summary(report))
+        for path in saved:
+            _output.print(f"saved {path}", highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Info:
+    """Say what is installed, which backends are there, and why one is missing."""
+
+    json: bool = False
+    """Print it as JSON."""
+
+    def run(self) -> None:
+        from fastweights.report.info import describe, text
+
+        print(json.dumps(describe(), indent=2) if self.json else text(describe()))
+
+
+_COMMANDS: dict[str, Callable[..., Any]] = {
+    "reproduce": Reproduce,
+    "train": Train,
+    "recall": Recall,
+    "bench": Bench,
+    "info": Info,
+}
 _DESCRIPTION = f"""Fast-weight memory in recurrent networks.
 
 Cells: {", ".join(cells.names())}. Tasks: {", ".join(tasks.names())}."""
@@ -119,6 +169,7 @@ Cells: {", ".join(cells.names())}. Tasks: {", ".join(tasks.names())}."""
 
 def main() -> None:
     """Run the command line: exit code 0, 1 for a failure, 2 for what cannot be done as asked."""
+    warnings.showwarning = _show_warning
     try:
         command = tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog="fastweights", description=_DESCRIPTION)
         command.run()
@@ -132,6 +183,12 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         _fail(f"{error}; the runs keep their last checkpoints, the same command goes on from there", 1)
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any
+) -> None:
+    _messages.print(f"fastweights: warning: {message}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _fail(message: str, code: int) -> None:

@@ -37,8 +37,8 @@ class SequenceClassifier(nn.Module):
     def forward(self, tokens: Integer[Tensor, "B T"]) -> Float[Tensor, "B classes"]:
         # A step's input product depends on its token alone, so it is computed once a token, not once a step.
         projected = self.cell.project(self.token_inputs())
-        _, state = self.cell.scan(embedding(tokens, projected))
-        logits: Tensor = self.logits(torch.relu(self.head(state.h)))
+        last = self.cell.last_hidden(embedding(tokens, projected))
+        logits: Tensor = self.logits(torch.relu(self.head(last)))
         return logits
 
     def token_inputs(self) -> Float[Tensor, "tokens I"]:

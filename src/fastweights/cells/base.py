@@ -35,8 +35,8 @@ class RecurrentLayer(nn.Module):
     def __init__(self, input_size: int, hidden_size: int, *, batch_first: bool) -> None:
         super().__init__()
         for name, value in (("input_size", input_size), ("hidden_size", hidden_size)):
-            if value < 1:
-                raise UsageError(f"{name} must be at least 1, got {value!r}")
+            if not isinstance(value, int) or value < 1:
+                raise UsageError(f"{name} must be an integer of at least 1, got {value!r}")
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.batch_first = batch_first
@@ -54,6 +54,12 @@ class RecurrentLayer(nn.Module):
     def scan(self, z: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
         """The recurrence over projected input z, (B, T, Z) → out, (B, T, H), and the final state."""
 
+    def last_hidden(self, z: Tensor) -> Tensor:
+        """The hidden vector after the last step of projected input z, (B, T, Z) → (B, H), from a zero state."""
+        state = self.scan(z)[1]
+        last: Tensor = state.h
+        return last
+
     def backend_for(self, steps: int) -> str:
         """Name of the backend that runs sequences of this many steps."""
         return "reference"
@@ -61,6 +67,8 @@ class RecurrentLayer(nn.Module):
     def forward(self, input: Tensor | PackedSequence, state: Any = None) -> tuple[Any, Any]:
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, state)
+        if not isinstance(input, Tensor):
+            raise UsageError(f"input must be a tensor or a PackedSequence, got {type(input).__name__}")
         if input.dim() not in (2, 3) or input.shape[-1] != self.input_size or 0 in input.shape:
             layout = "(B, T, I)" if self.batch_first else "(T, B, I)"
             raise UsageError(

@@ -37,7 +37,8 @@ class FastWeightRNN(RecurrentLayer):
             bias (Ba, Kiros & Hinton 2016). Without it the loop is unbounded.
         activation: f, "relu" or "tanh".
         identity_scale: W starts as this times the identity (0.05 in the paper).
-        backend: which kernel runs: see `fastweights.kernels.fast_weights`.
+        backend: what runs: "reference", "attention", "cpu" (the compiled core) or "auto", the best that can run here;
+            see `fastweights.kernels.fast_weights`.
 
     Parameters: `weight_ih` (H, I) = C, `weight_hh` (H, H) = W, `bias` (H), and with layer norm `norm.weight`,
     `norm.bias` (H). C starts uniform in ±1/√H, biases at zero, gains at one.
@@ -97,12 +98,16 @@ class FastWeightRNN(RecurrentLayer):
         return linear(input, self.weight_ih, self.bias)
 
     def backend_for(self, steps: int) -> str:
-        return resolve_backend(self.backend, steps, self.hidden_size)
+        return resolve_backend(self.backend, tuple(self.parameters()), steps, self.hidden_size)
 
     def scan(
         self, z: Tensor, state: FastWeightState | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, FastWeightState]:
         return fast_weights(z, *self._weights(), state=state, lengths=lengths, backend=self.backend, **self._settings())
+
+    def last_hidden(self, z: Tensor) -> Tensor:
+        settings = self._settings()
+        return fast_weights(z, *self._weights(), final_fast_weights=False, backend=self.backend, **settings)[1].h
 
     def attention(self, input: Tensor) -> Tensor:
         """How strongly each step attended to each earlier one (eq. 4), starting from a zero state.

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from fastweights.cells.base import RecurrentLayer
-from fastweights.kernels import irnn
+from fastweights.kernels import PlainBackend, irnn
+from fastweights.kernels.dispatch import check_backend, resolve_plain_backend
 from fastweights.types import RNNState
 
 
@@ -22,6 +23,7 @@ class IRNN(RecurrentLayer):
     Args:
         identity_scale: W starts as this times the identity: 0.5 in Ba et al. (2016), 1.0 in Le et al. (2015).
         layer_norm: normalise the sum inside the ReLU (Ba, Kiros & Hinton 2016, eq. 4).
+        backend: what runs: "reference", "cpu" (the compiled core) or "auto", the core where it can run.
 
     Parameters: `weight_ih` (H, I), `weight_hh` (H, H), `bias` (H), with layer norm `norm.weight`, `norm.bias` (H).
     `weight_ih` starts uniform in ±1/√H, biases at zero.
@@ -37,10 +39,13 @@ class IRNN(RecurrentLayer):
         identity_scale: float = 0.5,
         layer_norm: bool = False,
         batch_first: bool = False,
+        backend: PlainBackend = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(input_size, hidden_size, batch_first=batch_first)
+        check_backend(backend, PlainBackend)
+        self.backend: PlainBackend = backend
         self.identity_scale = identity_scale
         self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size, device=device, dtype=dtype))
         self.weight_hh = nn.Parameter(torch.empty(hidden_size, hidden_size, device=device, dtype=dtype))
@@ -66,11 +71,16 @@ class IRNN(RecurrentLayer):
     def project(self, input: Tensor) -> Tensor:
         return linear(input, self.weight_ih, self.bias)
 
+    def backend_for(self, steps: int) -> str:
+        return resolve_plain_backend(self.backend, tuple(self.parameters()))
+
     def scan(self, z: Tensor, state: RNNState | None = None, lengths: Tensor | None = None) -> tuple[Tensor, RNNState]:
         if self.norm is None:
-            return irnn(z, self.weight_hh, state=state, lengths=lengths)
+            return irnn(z, self.weight_hh, state=state, lengths=lengths, backend=self.backend)
         weight, bias, epsilon = self.norm.weight, self.norm.bias, self.norm.eps
-        return irnn(z, self.weight_hh, weight, bias, norm_epsilon=epsilon, state=state, lengths=lengths)
+        return irnn(
+            z, self.weight_hh, weight, bias, norm_epsilon=epsilon, state=state, lengths=lengths, backend=self.backend
+        )
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, identity_scale={self.identity_scale}"
+        return f"{super().extra_repr()}, identity_scale={self.identity_scale}, backend={self.backend!r}"

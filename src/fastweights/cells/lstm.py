@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from fastweights.cells.base import RecurrentLayer
-from fastweights.kernels import LSTMNorm, lstm
+from fastweights.kernels import LSTMNorm, PlainBackend, lstm
+from fastweights.kernels.dispatch import check_backend, resolve_plain_backend
 from fastweights.types import LSTMState
 
 
@@ -22,6 +23,7 @@ class LSTM(RecurrentLayer):
     Args:
         forget_bias: what the forget gate's bias starts from; 1 keeps the cell early in training (Gers et al. 2000).
         layer_norm: normalise W h, C x and the cell on its way out (Ba, Kiros & Hinton 2016, eqs. 20–22).
+        backend: what runs: "reference", "cpu" (the compiled core) or "auto", the core where it can run.
 
     Parameters: `weight_ih` (4H, I), `weight_hh` (4H, H), `bias` (4H); with layer norm `norm_ih`, `norm_hh` (4H) and
     `norm_cell` (H), each with `weight` and `bias`. Matrices start uniform in ±1/√H, the other biases at zero.
@@ -37,10 +39,13 @@ class LSTM(RecurrentLayer):
         forget_bias: float = 1.0,
         layer_norm: bool = False,
         batch_first: bool = False,
+        backend: PlainBackend = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(input_size, hidden_size, batch_first=batch_first)
+        check_backend(backend, PlainBackend)
+        self.backend: PlainBackend = backend
         self.forget_bias = forget_bias
         self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size, device=device, dtype=dtype))
         self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, hidden_size, device=device, dtype=dtype))
@@ -71,13 +76,18 @@ class LSTM(RecurrentLayer):
         normed: Tensor = self.norm_ih(linear(input, self.weight_ih))
         return normed + self.bias
 
+    def backend_for(self, steps: int) -> str:
+        return resolve_plain_backend(self.backend, tuple(self.parameters()))
+
     def scan(
         self, z: Tensor, state: LSTMState | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, LSTMState]:
         if self.norm_hh is None or self.norm_cell is None:
-            return lstm(z, self.weight_hh, state=state, lengths=lengths)
+            return lstm(z, self.weight_hh, state=state, lengths=lengths, backend=self.backend)
         norm = LSTMNorm(self.norm_hh.weight, self.norm_hh.bias, self.norm_cell.weight, self.norm_cell.bias)
-        return lstm(z, self.weight_hh, norm, norm_epsilon=self.norm_hh.eps, state=state, lengths=lengths)
+        return lstm(
+            z, self.weight_hh, norm, norm_epsilon=self.norm_hh.eps, state=state, lengths=lengths, backend=self.backend
+        )
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, forget_bias={self.forget_bias}"
+        return f"{super().extra_repr()}, forget_bias={self.forget_bias}, backend={self.backend!r}"

@@ -33,8 +33,8 @@ class Row:
     updates: int
     seconds: float
     backend: str
-    at_floor: bool
-    """No binding was learned: see `_statistics.at_floor`."""
+    floor_remark: str | None
+    """Said of an error that is not below the no-binding floor; see `_statistics.standing`."""
     diverged: tuple[str, ...]
     """Why, for each run that diverged."""
     settings: dict[str, Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fastweights.errors import RunError
 from fastweights.experiments import _published
 from fastweights.experiments._section_4_1 import Section41
 from fastweights.experiments.base import Curve, LearningCurves, Outcome, result_of
@@ -31,9 +32,11 @@ def learning_curves(runs: Sequence[RunDirectory]) -> LearningCurves:
     for run in runs:
         config = run.config()
         if config.hidden_size == HIDDEN_SIZE:
-            metrics = run.metrics()
+            metrics, result = run.metrics(), result_of(run)
+            if result["status"] == "finished" and (not metrics or metrics[-1]["step"] != result["updates"]):
+                raise RunError(f"{run.path / 'metrics.jsonl'} is incomplete; delete {run.path} and run again")
             updates, nll = tuple(m["step"] for m in metrics), tuple(m["test_nll"] for m in metrics)
-            diverged = result_of(run)["status"] == "diverged"
-            curves.setdefault(config.cell, []).append(Curve(config.seed, updates, nll, diverged))
+            curve = Curve(config.seed, updates, nll, diverged=result["status"] == "diverged")
+            curves.setdefault(config.cell, []).append(curve)
     published = {cell: _published.value("figure_2", cell, "final") for cell in curves}
     return LearningCurves(entry["title"], AssociativeRetrieval().no_binding_floor().nll, curves, published)

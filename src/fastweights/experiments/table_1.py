@@ -7,7 +7,7 @@ from typing import Any
 
 from fastweights.experiments import _published
 from fastweights.experiments._section_4_1 import Section41
-from fastweights.experiments._statistics import at_floor, wilson_interval
+from fastweights.experiments._statistics import standing_remark, wilson_interval
 from fastweights.experiments.base import Outcome, Row, result_of
 from fastweights.experiments.figure_2 import learning_curves
 from fastweights.tasks.associative_retrieval import AssociativeRetrieval
@@ -49,7 +49,7 @@ def _row(cell: str, size: int, results: list[dict[str, Any]], floor: float) -> R
         updates=shown["updates"],
         seconds=shown["seconds"],
         backend=shown["backend"],
-        at_floor=error is not None and at_floor(error, floor),
+        floor_remark=None if error is None else standing_remark(error, floor),
         diverged=tuple(f"seed {r['config']['seed']}: {r['reason']}" for r in results if r["status"] == "diverged"),
         settings={key: shown["config"][key] for key in ("learning_rate", "schedule", "cell_options")},
     )

@@ -3,47 +3,109 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch._C._functorch import TransformType
 
 from fastweights.errors import UsageError, unknown_name
 from fastweights.kernels.activations import ACTIVATIONS, Activation
 from fastweights.kernels.associative_lstm import reference as associative_lstm_reference
-from fastweights.kernels.fast_weights import attention, reference
+from fastweights.kernels.fast_weights import attention, cpu, reference
+from fastweights.kernels.irnn import cpu as irnn_cpu
 from fastweights.kernels.irnn import reference as irnn_reference
+from fastweights.kernels.lstm import cpu as lstm_cpu
 from fastweights.kernels.lstm import reference as lstm_reference
 from fastweights.kernels.lstm.norm import LSTMNorm
 from fastweights.types import AssociativeLSTMState, FastWeightState, LSTMState, RNNState
 
-Backend = Literal["auto", "reference", "attention"]
+Backend = Literal["auto", "reference", "attention", "cpu"]
+PlainBackend = Literal["auto", "reference", "cpu"]  # of the recurrences without fast weights
+
+# Found once, at import: torch.compile cannot trace the look-up.
+_CORE_MISSING = cpu.missing()
 
 
-def check_backend(backend: str) -> None:
-    """Raise UsageError unless `backend` is one that exists."""
-    if backend not in get_args(Backend):
-        raise unknown_name("backend", backend, get_args(Backend))
+def missing_backends() -> dict[str, str]:
+    """Names of the backends that are not there, each with the reason and what to do; empty when all are."""
+    return {} if _CORE_MISSING is None else {"cpu": _CORE_MISSING}
 
 
-def resolve_backend(backend: Backend, steps: int, hidden_size: int) -> Backend:
-    """What runs T = `steps` steps: `backend` itself, or for "auto" attention while T ≤ 2H.
+def check_backend(backend: str, kind: Any = Backend) -> None:
+    """Raise UsageError unless `backend` is one of `kind`: Backend or PlainBackend."""
+    if backend not in get_args(kind):
+        raise unknown_name("backend", backend, get_args(kind))
+
+
+def resolve_plain_backend(backend: PlainBackend, tensors: Sequence[Tensor | None]) -> PlainBackend:
+    """What runs on these tensors: `backend` itself, or for "auto" the compiled core where it can run.
+
+    The core runs on CPU tensors that are all float32 or all float64, outside autocast and the derivatives of torch.func
+    (its vmap is fine). Asking for "cpu" elsewhere is a UsageError.
+    """
+    if backend == "reference":
+        return backend
+    reason = _why_not_cpu([tensor for tensor in tensors if tensor is not None])
+    if reason is None:
+        return "cpu"
+    if backend == "cpu":
+        raise UsageError(f'backend "cpu" cannot run: {reason}; or use backend="auto"')
+    return "reference"
+
+
+def resolve_backend(backend: Backend, tensors: Sequence[Tensor | None], steps: int, hidden_size: int) -> Backend:
+    """What runs T = `steps` steps on these tensors: as `resolve_plain_backend`, but attention in place of the reference
+    while T ≤ 2H.
 
     Up to there attention holds less for the backward pass than the reference does with an A for every step.
     """
-    if backend != "auto":
+    if backend == "attention":
         return backend
-    return "attention" if steps <= 2 * hidden_size else "reference"
+    resolved = resolve_plain_backend(backend, tensors)
+    if backend == "auto" and resolved == "reference" and steps <= 2 * hidden_size:
+        return "attention"
+    return resolved
+
+
+def _why_not_cpu(tensors: list[Tensor]) -> str | None:
+    """Why the compiled core cannot run on these tensors, and what to do; None if it can."""
+    if _CORE_MISSING is not None:
+        return _CORE_MISSING
+    elsewhere = [str(tensor.device) for tensor in tensors if tensor.device.type != "cpu"]
+    if elsewhere:
+        return f"a tensor is on {elsewhere[0]}; move it to the CPU"
+    if torch.is_autocast_enabled("cpu"):
+        return "it does not run under autocast; leave the autocast context"
+    if _differentiated_by_torch_func():
+        return "torch.func cannot differentiate it, only torch.autograd can; leave torch.func.grad, jvp and their like"
+    dtypes = sorted({str(tensor.dtype) for tensor in tensors})
+    if dtypes not in (["torch.float32"], ["torch.float64"]):
+        return f"its tensors must be all float32 or all float64, got {', '.join(dtypes)}; convert them"
+    return None
+
+
+def _differentiated_by_torch_func() -> bool:
+    """Whether torch.func.grad, jvp or the like is under way, for which torch.library.custom_op has no rules."""
+    if torch.compiler.is_compiling():
+        return False
+    transforms = torch._C._functorch.get_interpreter_stack() or ()
+    return any(transform.key() in (TransformType.Grad, TransformType.Jvp) for transform in transforms)
 
 
 def check_fast_weight_settings(decay: float, fast_learning_rate: float, inner_steps: int, activation: str) -> None:
     """Raise UsageError for a λ, η, S or f that the recurrence cannot run with."""
+    for name, value in (("decay", decay), ("fast_learning_rate", fast_learning_rate)):
+        if not isinstance(value, (int, float)):
+            raise UsageError(f"{name} must be a number, got {value!r}")
     if not (math.isfinite(decay) and decay >= 0):
         raise UsageError(f"decay must be finite and at least 0, got {decay!r}")
     if not math.isfinite(fast_learning_rate):
         raise UsageError(f"fast_learning_rate must be finite, got {fast_learning_rate!r}")
-    if inner_steps < 1:
-        raise UsageError(f"inner_steps must be at least 1, got {inner_steps!r}")
+    if not isinstance(inner_steps, int) or inner_steps < 1:
+        raise UsageError(f"inner_steps must be an integer of at least 1, got {inner_steps!r}")
     if activation not in ACTIVATIONS:
         raise unknown_name("activation", activation, ACTIVATIONS)
 
@@ -61,6 +123,7 @@ def fast_weights(
     norm_epsilon: float = 1e-5,
     state: FastWeightState | None = None,
     lengths: Int[Tensor, " B"] | None = None,
+    final_fast_weights: bool = True,
     backend: Backend = "auto",
 ) -> tuple[Float[Tensor, "B T H"], FastWeightState]:
     """The fast-weight recurrence, eqs. 1 and 5 of Ba et al. (2016), given the input product z = C x + b.
@@ -77,23 +140,27 @@ def fast_weights(
         state: h(0), (B, H), and A(0), (B, H, H); None is zeros.
         lengths: how many steps of each sequence count, (B,) integers in 1..T; None is T for all. Outputs past the end
             are zero and the state stops changing there. Their range is not checked: reading it would stall a GPU.
-        backend: "reference", "attention" or "auto" (see `resolve_backend`).
+        final_fast_weights: False leaves the state's fast weights empty, (B, 0, 0), and saves the work for them.
+        backend: "reference", "attention", "cpu" or "auto" (see `resolve_backend`).
 
     Returns:
         h(1) … h(T), (B, T, H), and the state after each sequence's last step, its h already stored in its A.
 
     Raises:
-        UsageError: a shape or a value outside the above.
+        UsageError: a shape or a value outside the above, or a backend that cannot run here.
     """
     batch, steps, hidden = _check_z(z, weight_hh)
     check_fast_weight_settings(decay, fast_learning_rate, inner_steps, activation)
     check_backend(backend)
     _check_norm(norm_weight, norm_bias, hidden, z)
-    _check_shape("lengths", lengths, (batch,))
+    _check_shape("lengths", lengths, (batch,), z)
     if state is not None:
         _check_shape("state.h", state.h, (batch, hidden), z)
         _check_shape("state.fast_weights", state.fast_weights, (batch, hidden, hidden), z)
-    run = attention.fast_weights if resolve_backend(backend, steps, hidden) == "attention" else reference.fast_weights
+    tensors = (z, weight_hh, norm_weight, norm_bias, *(state or ()))
+    backends = {"reference": reference, "attention": attention, "cpu": cpu}
+    run: Callable[..., tuple[Tensor, FastWeightState]]
+    run = backends[resolve_backend(backend, tensors, steps, hidden)].fast_weights
     return run(
         z,
         weight_hh,
@@ -106,6 +173,7 @@ def fast_weights(
         inner_steps=inner_steps,
         activation=activation,
         norm_epsilon=norm_epsilon,
+        final_fast_weights=final_fast_weights,
     )
 
 
@@ -118,14 +186,21 @@ def irnn(
     norm_epsilon: float = 1e-5,
     state: RNNState | None = None,
     lengths: Int[Tensor, " B"] | None = None,
+    backend: PlainBackend = "auto",
 ) -> tuple[Float[Tensor, "B T H"], RNNState]:
-    """The recurrence h(t+1) = ReLU(LN[W h(t) + z(t+1)]); arguments and errors as for `fast_weights`."""
+    """The recurrence h(t+1) = ReLU(LN[W h(t) + z(t+1)]); arguments and errors as for `fast_weights`.
+
+    `backend` is "reference", "cpu" or "auto" (see `resolve_plain_backend`).
+    """
     batch, _, hidden = _check_z(z, weight_hh)
+    check_backend(backend, PlainBackend)
     _check_norm(norm_weight, norm_bias, hidden, z)
-    _check_shape("lengths", lengths, (batch,))
+    _check_shape("lengths", lengths, (batch,), z)
     if state is not None:
         _check_shape("state.h", state.h, (batch, hidden), z)
-    return irnn_reference.irnn(z, weight_hh, norm_weight, norm_bias, state, lengths, norm_epsilon=norm_epsilon)
+    resolved = resolve_plain_backend(backend, (z, weight_hh, norm_weight, norm_bias, *(state or ())))
+    run = irnn_cpu.irnn if resolved == "cpu" else irnn_reference.irnn
+    return run(z, weight_hh, norm_weight, norm_bias, state, lengths, norm_epsilon=norm_epsilon)
 
 
 def lstm(
@@ -136,16 +211,23 @@ def lstm(
     norm_epsilon: float = 1e-5,
     state: LSTMState | None = None,
     lengths: Int[Tensor, " B"] | None = None,
+    backend: PlainBackend = "auto",
 ) -> tuple[Float[Tensor, "B T H"], LSTMState]:
-    """The LSTM recurrence on the input product z, (B, T, 4H), gates in the order i, f, g, o; see its reference."""
+    """The LSTM recurrence on the input product z, (B, T, 4H), gates in the order i, f, g, o; see its reference.
+
+    `backend` is "reference", "cpu" or "auto" (see `resolve_plain_backend`).
+    """
     batch, _, hidden = _check_z(z, weight_hh, rows=4)
-    _check_shape("lengths", lengths, (batch,))
+    check_backend(backend, PlainBackend)
+    _check_shape("lengths", lengths, (batch,), z)
     for name, value in zip(LSTMNorm._fields, norm or (), strict=False):
         _check_shape(f"norm.{name}", value, (hidden if name.startswith("cell") else 4 * hidden,), z)
     if state is not None:
         _check_shape("state.h", state.h, (batch, hidden), z)
         _check_shape("state.c", state.c, (batch, hidden), z)
-    return lstm_reference.lstm(z, weight_hh, norm, state, lengths, norm_epsilon=norm_epsilon)
+    resolved = resolve_plain_backend(backend, (z, weight_hh, *(norm or ()), *(state or ())))
+    run = lstm_cpu.lstm if resolved == "cpu" else lstm_reference.lstm
+    return run(z, weight_hh, norm, state, lengths, norm_epsilon=norm_epsilon)
 
 
 def associative_lstm(
@@ -184,7 +266,7 @@ def associative_lstm(
     copies = permutations.shape[0]
     _check_shape("permutations", permutations, (copies, hidden // 2), z)
     _check_norm(norm_weight, norm_bias, z.shape[2], z)
-    _check_shape("lengths", lengths, (batch,))
+    _check_shape("lengths", lengths, (batch,), z)
     if state is not None:
         _check_shape("state.h", state.h, (batch, hidden), z)
         _check_shape("state.c", state.c, (batch, copies, hidden), z)

@@ -55,7 +55,9 @@ class _Stage:
         self._tasks: dict[str, TaskID] = {}
         self._steps = dict.fromkeys(self._configs, 0)
         self._notes = dict.fromkeys(self._configs, "")
-        self._logged = time.monotonic()
+        self._began = self._logged = time.monotonic()
+        self._seen: set[str] = set()
+        self._resumed = 0  # updates that were done before
 
     def observe(self, run: RunDirectory, message: dict[str, Any]) -> None:
         """Take in what is said of a run (see `fastweights.training.worker`)."""
@@ -67,17 +69,27 @@ class _Stage:
             self._steps[run_id] = config.updates
             if run_id in self._tasks:
                 self._bars.remove_task(self._tasks.pop(run_id))
+        if message.get("over") and run_id not in self._seen:
+            self._resumed += config.updates
         if "step" in message:
+            if run_id not in self._seen:
+                self._resumed += message["step"]
+            self._seen.add(run_id)
             self._steps[run_id] = message["step"]
             if "validation_error" in message:
                 self._notes[run_id] = f"validation error {100 * message['validation_error']:.2f} %"
             if run_id not in self._tasks:
                 self._tasks[run_id] = self._bars.add_task(name, total=config.updates, note="")
             self._bars.update(self._tasks[run_id], completed=message["step"], note=self._notes[run_id])
-            self._log(f"{name}: {message['step']:,} of {config.updates:,} updates, {self._notes[run_id]}")
+            self._log(", ".join(filter(None, (f"{name}: {message['step']:,} updates", self._notes[run_id]))))
         self._bars.update(self._all, completed=sum(self._steps.values()))
 
     def _log(self, line: str) -> None:
-        if not self._console.is_terminal and time.monotonic() - self._logged > _LOG_SECONDS:
-            self._logged = time.monotonic()
-            self._console.print(line, highlight=False)
+        """Where there are no bars: a line now and then, with the time left at the pace since the beginning."""
+        now, done, total = time.monotonic(), sum(self._steps.values()), sum(c.updates for c in self._configs.values())
+        if self._console.is_terminal or now - self._logged < _LOG_SECONDS:
+            return
+        self._logged = now
+        pace = (done - self._resumed) / (now - self._began)
+        left = f"; all runs {100 * done / total:.0f} %, {(total - done) / pace / 60:.1f} min left" if pace > 0 else ""
+        self._console.print(line + left, highlight=False)

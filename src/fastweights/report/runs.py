@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastweights.experiments._statistics import at_floor, wilson_interval
+from fastweights.experiments._statistics import standing_remark, wilson_interval
 from fastweights.experiments.base import result_of
 from fastweights.report.names import label
 from fastweights.training.loop import build_task
@@ -27,8 +27,8 @@ def summary(run: RunDirectory) -> str:
             f"NLL {result['test_nll']:.3f}, with the weights best on validation, of update {result['best_update']:,}"
         )
         floor = build_task(config).no_binding_floor().error
-        if at_floor(error, floor):
-            lines.append(f"this is the no-binding floor ({100 * floor:.2f} %): no key was bound to its value")
+        remark = standing_remark(error, floor)
+        lines += [] if remark is None else [remark]
     lines.append(f"run directory {run.path}")
     return "\n".join(lines)
 

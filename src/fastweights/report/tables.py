@@ -12,11 +12,14 @@ from fastweights.experiments.base import Outcome, Row
 from fastweights.report.names import label
 
 _COLUMNS = ("model", "R", "error %", "95 % CI", "paper %", "NLL", "updates", "s", "backend")
+_FEW_COLUMNS = ("model", "R", "error %", "paper %")
+_FULL_WIDTH = 76
 _WORDS = ("model", "backend")
 
 
-def terminal_table(outcome: Outcome) -> Table:
-    """For rich to print; it fits 80 columns, with the remarks below."""
+def terminal_table(outcome: Outcome, width: int) -> Table:
+    """For rich to print, with the remarks below; under 76 characters of width, some columns are left to table.md."""
+    columns = _COLUMNS if width >= _FULL_WIDTH else _FEW_COLUMNS
     table = Table(
         title=f"{outcome.title} ({outcome.preset})",
         title_justify="left",
@@ -26,10 +29,13 @@ def terminal_table(outcome: Outcome) -> Table:
         padding=0,
         pad_edge=False,
     )
-    for column in _COLUMNS:
+    for column in columns:
         table.add_column(column, justify="left" if column in _WORDS else "right", no_wrap=True)
     for row in outcome.rows:
-        table.add_row(*_cells(row), style="yellow" if row.at_floor or row.diverged else None)
+        cells = dict(zip(_COLUMNS, _cells(row), strict=True))
+        table.add_row(
+            *(cells[column] for column in columns), style="yellow" if row.floor_remark or row.diverged else None
+        )
     return table
 
 
@@ -46,8 +52,8 @@ def remarks(outcome: Outcome) -> list[str]:
     said = []
     for row in outcome.rows:
         facts = []
-        if row.at_floor:
-            facts.append(f"at the no-binding floor ({100 * outcome.floor_error:.2f} %): it learned no binding")
+        if row.floor_remark:
+            facts.append(row.floor_remark)
         if len(row.errors) > 1:
             spread = f"{100 * row.errors[0]:.2f}–{100 * row.errors[-1]:.2f} %"
             facts.append(f"median of {len(row.errors)} seeds, {spread}")

@@ -7,13 +7,15 @@ so nothing in it can execute). It is filled under another name and renamed when 
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import Tensor
 
 from fastweights.errors import RunError
@@ -30,20 +32,18 @@ class Checkpoint(NamedTuple):
 
 
 def save(run: Path, step: int, checkpoint: Checkpoint) -> None:
-    """Write the checkpoint of `step` and delete the older ones."""
+    """Write the checkpoint of `step` and delete the older ones. Raises RunError, with those kept, if it cannot."""
     for leftover in run.glob("partial-*"):
         shutil.rmtree(leftover)
-    partial = run / f"partial-{step}"
-    partial.mkdir()
-    save_file(checkpoint.model, partial / "model.safetensors")
-    if checkpoint.best is not None:
-        save_file(checkpoint.best, partial / "best.safetensors")
-    torch.save(checkpoint.trainer, partial / "trainer.pt")
-    for file in partial.iterdir():
-        _sync(file)
     final = run / f"{_PREFIX}{step}"
-    if final.exists():  # a run that was stopped and resumed at the same step writes the same checkpoint again
-        shutil.rmtree(final)
+    if final.exists():  # stopped and resumed without an update between: it would be the same again
+        return
+    partial = run / f"partial-{step}"
+    try:
+        _write(partial, checkpoint)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise RunError(f"cannot write {final}: {error.strerror or error}; the run keeps its last checkpoint") from error
     partial.rename(final)
     _sync(run)
     for older in _steps(run)[:-1]:
@@ -65,6 +65,21 @@ def load(run: Path) -> Checkpoint | None:
         )
     except Exception as error:  # safetensors and torch raise many kinds for a damaged file
         raise RunError(f"{path} is damaged ({error}); delete that folder and run again") from error
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    """Fill `folder`. Everything is serialised in memory first, so that a failing disk is an OSError that says so."""
+    trainer = io.BytesIO()
+    torch.save(checkpoint.trainer, trainer)
+    contents = {"model.safetensors": serialise(checkpoint.model), "trainer.pt": trainer.getvalue()}
+    if checkpoint.best is not None:
+        contents["best.safetensors"] = serialise(checkpoint.best)
+    folder.mkdir()
+    for name, content in contents.items():
+        with open(folder / name, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _steps(run: Path) -> list[int]:

@@ -18,6 +18,7 @@ from fastweights.training.options import Option
 SCHEMA = 1
 """Raised whenever equal configurations would no longer give equal runs."""
 
+_MOST_THREADS = 1024
 _PAIRS = "NAME VALUE …"
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -76,8 +77,10 @@ class RunConfig:
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)!r}")
         for name in ("seed", "data_seed"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} must be at least 0, got {getattr(self, name)!r}")
+            if not 0 <= getattr(self, name) < 2**63:
+                raise UsageError(f"{name} must be at least 0 and below 2**63, got {getattr(self, name)!r}")
+        if self.threads > _MOST_THREADS:
+            raise UsageError(f"threads must be at most {_MOST_THREADS}, got {self.threads!r}")
         if self.batch_size > self.train_size:
             raise UsageError(f"batch_size must be at most train_size = {self.train_size}, got {self.batch_size}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):

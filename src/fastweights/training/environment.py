@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from fastweights.kernels.native import library
+
 
 def describe() -> dict[str, str | int]:
     """The environment of this process, as it is kept beside every result."""
@@ -21,6 +23,7 @@ def describe() -> dict[str, str | int]:
         "system": platform.system(),
         "machine": platform.machine(),
         "processor": _processor(),
+        "simd": library.variant() if library.missing() is None else "no compiled core",
     }
 
 

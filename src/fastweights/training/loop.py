@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from fastweights import cells, tasks
 from fastweights.cells.base import RecurrentLayer
+from fastweights.errors import UsageError
 from fastweights.model import SequenceClassifier
 from fastweights.tasks.base import Task
 from fastweights.training import checkpoint, environment, options
@@ -64,7 +65,10 @@ def complete(config: RunConfig) -> RunConfig:
     cell_options = options.complete(cells.load(config.cell), config.cell_options, reserved=_SET_ELSEWHERE)
     task_options = options.complete(tasks.load(config.task), config.task_options)
     completed = dataclasses.replace(config, cell_options=cell_options, task_options=task_options)
-    cell = build_model(completed).cell  # its constructors raise for values that only they can check
+    try:
+        cell = build_model(completed).cell  # its constructors raise for values that only they can check
+    except RuntimeError as error:  # torch's word for a size that does not fit into memory
+        raise UsageError(f"cannot build this model: {error}") from error
     if "backend" in cell_options:
         cell_options["backend"] = cell.backend_for(build_task(completed).sequence_length)
     return completed

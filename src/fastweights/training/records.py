@@ -22,6 +22,9 @@ from typing import Any
 from fastweights.errors import RunError, UsageError
 from fastweights.training.config import RunConfig
 
+# What a result must hold to be one.
+_RESULT_KEYS = {"status", "reason", "config", "updates", "seconds", "test_errors", "test_count", "test_nll", "backend"}
+
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file so that, whatever happens, it is seen either whole or not at all."""
@@ -86,8 +89,8 @@ class RunDirectory:
         if not self._result_path.exists():
             return None
         values = self._read_json(self._result_path)
-        if not isinstance(values, dict) or "status" not in values:
-            raise RunError(f"{self._result_path} is damaged (no status); delete that file and run again")
+        if not isinstance(values, dict) or not values.keys() >= _RESULT_KEYS:
+            raise RunError(f"{self._result_path} is damaged: it is incomplete; delete that file and run again")
         return values
 
     def write_result(self, result: dict[str, Any]) -> None:
@@ -137,4 +140,5 @@ class RunDirectory:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise RunError(f"{path} is damaged ({error}); delete {self.path} and run again") from error
+            whole = path if path == self._result_path else self.path
+            raise RunError(f"{path} is damaged ({error}); delete {whole} and run again") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -81,7 +82,7 @@ def _start(
 ) -> subprocess.Popen[str]:
     """A worker for `run`; a thread passes on what it says, and None at its end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "fastweights.training.worker", str(run.path)],
+        [sys.executable, "-m", "fastweights.training.worker", str(run.path), str(os.getpid())],
         stdout=subprocess.PIPE,
         text=True,
         # A Ctrl-C in the terminal reaches only this process, which then stops the workers in order.
@@ -94,7 +95,9 @@ def _start(
         assert process.stdout is not None
         with process.stdout as lines:
             for line in lines:
-                said.put((run, json.loads(line)))
+                # A library may print too; only what the worker says is JSON.
+                with contextlib.suppress(json.JSONDecodeError):
+                    said.put((run, json.loads(line)))
         said.put((run, None))
 
     threading.Thread(target=listen, daemon=True).start()

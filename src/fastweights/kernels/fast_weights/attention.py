@@ -33,6 +33,7 @@ def fast_weights(
     inner_steps: int,
     activation: Activation,
     norm_epsilon: float,
+    final_fast_weights: bool,
 ) -> tuple[Float[Tensor, "B T H"], FastWeightState]:
     """Same arguments and results as the reference; without a state, the A(0) term is left out."""
     f = activation_function(activation)
@@ -63,6 +64,8 @@ def fast_weights(
             h = torch.where(active, h_s, h)
             stored.append(torch.where(active, h_s, 0.0))
     out = torch.stack(stored, dim=1)
+    if not final_fast_weights:
+        return out, FastWeightState(h, out.new_empty(batch, 0, 0))
     return out, FastWeightState(h, _final_fast_weights(out, state, lengths, decay, fast_learning_rate))
 
 

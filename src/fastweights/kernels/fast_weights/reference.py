@@ -24,6 +24,7 @@ def fast_weights(
     inner_steps: int,
     activation: Activation,
     norm_epsilon: float,
+    final_fast_weights: bool,
 ) -> tuple[Float[Tensor, "B T H"], FastWeightState]:
     """Equations 1 and 5 of Ba et al. (2016), step by step; see `fastweights.kernels.fast_weights` for the arguments."""
     f = activation_function(activation)
@@ -46,4 +47,4 @@ def fast_weights(
             h = torch.where(active, h_s, h)
             A = torch.where(active.unsqueeze(-1), A_next, A)
             outputs.append(torch.where(active, h_s, 0.0))
-    return torch.stack(outputs, dim=1), FastWeightState(h, A)
+    return torch.stack(outputs, dim=1), FastWeightState(h, A if final_fast_weights else A.new_empty(batch, 0, 0))

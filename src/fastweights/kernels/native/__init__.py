@@ -1,0 +1,1 @@
+"""The compiled core: C++ in `*.hpp` and `*.cpp`, its interface in `abi.h`, and what loads it."""

@@ -1,0 +1,81 @@
+/* What Python passes to the core. Every pointer is to contiguous memory of the call's number type unless it says
+ * otherwise; null means absent. B, T, H as in types.py; P members of a population, each with weights of its own;
+ * N = P ceil(B / lanes) blocks. "Lanes" arrays hold `lanes` sequences side by side and belong to the core. */
+#ifndef FASTWEIGHTS_ABI_H
+#define FASTWEIGHTS_ABI_H
+
+#include <stdint.h>
+
+typedef struct {
+    int64_t members, batch, steps, hidden; /* P, B, T, H */
+    int64_t threads;
+    int64_t inner_steps;                   /* S */
+    int64_t chunk;                         /* steps between two updates of an explicit A */
+    int64_t spacing;                       /* chunks between two checkpoints of A */
+    int64_t tanh;                          /* f: 0 ReLU, 1 tanh */
+    double decay, fast_learning_rate, norm_epsilon;
+
+    const void* weight_hh;            /* (P, H, H) */
+    const void* weight_hh_transposed; /* (P, H, H), for the backward pass */
+    const void* norm_weight;          /* (P, H) or null: no layer norm */
+    const void* norm_bias;            /* (P, H) */
+    const void* z;                    /* (P, B, T, H) */
+    const void* h0;                   /* (P, B, H) or null: zero */
+    const void* A0;                   /* (P, B, H, H) or null: zero */
+    const int64_t* lengths;           /* (P, B) or null: T */
+
+    void* out;     /* (P, B, T, H) */
+    void* h_final; /* (P, B, H) */
+    void* A_final; /* (P, B, H, H) or null: not wanted */
+
+    void* saved;       /* lanes, or null: no backward pass will follow */
+    void* checkpoints; /* lanes (N, checkpoints, H, H), or null */
+    void* scratch;     /* lanes (threads, scratch width) */
+
+    const void* d_out;     /* (P, B, T, H) or null: zero */
+    const void* d_h_final; /* (P, B, H) or null: zero */
+    const void* d_A_final; /* (P, B, H, H) or null: zero */
+    void* d_z;             /* (P, B, T, H) */
+    void* d_h0;            /* (P, B, H) or null: not wanted */
+    void* d_A0;            /* (P, B, H, H) or null: not wanted */
+    void* d_weight_hh;     /* (P, H, H) */
+    void* d_norm;          /* (N, 2, H): shares of the gradients of gain and bias, or null */
+    void* d_boundary;      /* lanes (N, T, H) */
+} FastWeightsCall;
+
+typedef struct {
+    int64_t members, batch, steps, hidden; /* P, B, T, H */
+    int64_t threads;
+    double norm_epsilon;
+
+    const void* weight_hh;            /* (P, 4H, H), gates i, f, g, o */
+    const void* weight_hh_transposed; /* (P, H, 4H), for the backward pass */
+    const void* hh_weight;            /* (P, 4H) or null: no layer norm */
+    const void* hh_bias;              /* (P, 4H) */
+    const void* cell_weight;          /* (P, H) */
+    const void* cell_bias;            /* (P, H) */
+    const void* z;                    /* (P, B, T, 4H) */
+    const void* h0;                   /* (P, B, H) or null: zero */
+    const void* c0;                   /* (P, B, H) or null: zero */
+    const int64_t* lengths;           /* (P, B) or null: T */
+
+    void* out;     /* (P, B, T, H) */
+    void* h_final; /* (P, B, H) */
+    void* c_final; /* (P, B, H) */
+
+    void* saved;   /* lanes, or null: no backward pass will follow */
+    void* scratch; /* lanes (threads, scratch width) */
+
+    const void* d_out;     /* (P, B, T, H) or null: zero */
+    const void* d_h_final; /* (P, B, H) or null: zero */
+    const void* d_c_final; /* (P, B, H) or null: zero */
+    void* d_z;             /* (P, B, T, 4H) */
+    void* d_h0;            /* (P, B, H) or null: not wanted */
+    void* d_c0;            /* (P, B, H) or null: not wanted */
+    void* d_weight_hh;     /* (P, 4H, H) */
+    void* d_norm;          /* (N, 2, 4H): shares of the gradients of hh_weight and hh_bias, or null */
+    void* d_cell_norm;     /* (N, 2, H): likewise of cell_weight and cell_bias */
+    void* d_recurrent;     /* lanes (N, T, 4H): gradient of W h */
+} LSTMCall;
+
+#endif

@@ -1,0 +1,114 @@
+// The C interface of one SIMD width, float and double: compiled once for each width, with FW_VARIANT in every name.
+#include "fast_weights.hpp"
+#include "lstm.hpp"
+#include "threads.h"
+
+#define FW_JOIN(a, b, c) a##_##b##_##c
+#define FW_NAME(function, type, variant) FW_JOIN(function, type, variant)
+#define FW_EXPORT(function, type) extern "C" __attribute__((visibility("default"))) FW_NAME_OF(function, type)
+#define FW_NAME_OF(function, type) FW_NAME(function, type, FW_VARIANT)
+
+namespace fw {
+namespace FW_VARIANT {
+
+template <class T, template <class> class Pass, class Call> void run_blocks(const Call& call) {
+    struct Context {
+        const Call& call;
+        int64_t width;
+    } context{call, Pass<T>::scratch_width(call)};
+    const int64_t blocks = call.members * ((call.batch + kLanes<T> - 1) / kLanes<T>);
+    fw_parallel(
+        blocks, call.threads,
+        [](void* c, int64_t block, int64_t thread) {
+            const Context& context = *static_cast<Context*>(c);
+            Pass<T>(context.call, block, static_cast<Vec<T>*>(context.call.scratch) + thread * context.width).run();
+        },
+        &context);
+}
+
+// The gradient of the shared recurrent matrix (rows, H) of each member, from what its blocks left.
+template <class T>
+void weight_gradients(int64_t members, int64_t batch, int64_t steps, int64_t threads, int64_t rows, int64_t H,
+                      Runs<T> d_rows, Runs<T> h, T* gradient) {
+    struct Context {
+        int64_t blocks, steps, rows, H, tiles;
+        Runs<T> d_rows, h;
+        T* gradient;
+    } context{(batch + kLanes<T> - 1) / kLanes<T>, steps, rows, H, (rows + kGradientRows - 1) / kGradientRows, d_rows, h, gradient};
+    fw_parallel(
+        members * context.tiles, threads,
+        [](void* c, int64_t task, int64_t) {
+            const Context& x = *static_cast<Context*>(c);
+            const int64_t member = task / x.tiles, begin = task % x.tiles * kGradientRows;
+            Runs<T> a = x.d_rows, b = x.h;
+            a.first += member * x.blocks * a.run;
+            b.first += member * x.blocks * b.run;
+            T* gradient = x.gradient + member * x.rows * x.H;
+            weight_gradient_band<T, kGradientRows>(a, b, x.blocks, x.steps, begin, x.rows, gradient, x.H);
+        },
+        &context);
+}
+
+template <class T> void fast_weights_backward(const FastWeightsCall& call) {
+    run_blocks<T, FastWeightsBackward>(call);
+    const int64_t H = call.hidden, S = call.inner_steps;
+    const bool norm = call.norm_weight != nullptr;
+    weight_gradients<T>(call.members, call.batch, call.steps, call.threads, H, H,
+                        {static_cast<const Vec<T>*>(call.d_boundary), call.steps * H, H},
+                        {static_cast<const Vec<T>*>(call.saved), Saved<T>::size(H, S, norm, call.steps),
+                         Saved<T>::width(H, S, norm)},
+                        static_cast<T*>(call.d_weight_hh));
+}
+
+template <class T> void lstm_backward(const LSTMCall& call) {
+    run_blocks<T, LSTMBackward>(call);
+    const int64_t H = call.hidden;
+    const bool norm = call.hh_weight != nullptr;
+    weight_gradients<T>(call.members, call.batch, call.steps, call.threads, 4 * H, H,
+                        {static_cast<const Vec<T>*>(call.d_recurrent), call.steps * 4 * H, 4 * H},
+                        {static_cast<const Vec<T>*>(call.saved), LSTMSaved<T>::size(H, norm, call.steps),
+                         LSTMSaved<T>::width(H, norm)},
+                        static_cast<T*>(call.d_weight_hh));
+}
+
+// Independent multiply-adds, enough to fill the pipelines; returns their number of floating-point operations.
+template <class T> int64_t multiply_add(int64_t rounds, T* result) {
+    constexpr int kChains = 12;
+    Vec<T> chain[kChains];
+    for (int i = 0; i < kChains; ++i) chain[i] = splat(T(i));
+    const Vec<T> factor = splat(T(0.5)) + *result, term = splat(T(1)) + *result;
+    for (int64_t round = 0; round < rounds; ++round)
+        for (int i = 0; i < kChains; ++i) chain[i] = chain[i] * factor + term;
+    Vec<T> sum{};
+    for (int i = 0; i < kChains; ++i) sum += chain[i];
+    *result = sum_of_lanes<T>(sum);
+    return rounds * kChains * kLanes<T> * 2;
+}
+
+}  // namespace FW_VARIANT
+}  // namespace fw
+
+using namespace fw::FW_VARIANT;
+
+#define FW_DEFINE(T, type)                                                                                             \
+    FW_EXPORT(void fw_fast_weights_forward, type)(const FastWeightsCall* c) { run_blocks<T, FastWeightsForward>(*c); } \
+    FW_EXPORT(void fw_fast_weights_backward, type)(const FastWeightsCall* c) { fast_weights_backward<T>(*c); }         \
+    FW_EXPORT(int64_t fw_fast_weights_saved, type)(const FastWeightsCall* c) {                                         \
+        return Saved<T>::size(c->hidden, c->inner_steps, c->norm_weight != nullptr, c->steps);                         \
+    }                                                                                                                  \
+    FW_EXPORT(int64_t fw_fast_weights_scratch, type)(const FastWeightsCall* c, int64_t backward) {                     \
+        return backward ? FastWeightsBackward<T>::scratch_width(*c) : FastWeightsForward<T>::scratch_width(*c);        \
+    }                                                                                                                  \
+    FW_EXPORT(void fw_lstm_forward, type)(const LSTMCall* c) { run_blocks<T, LSTMForward>(*c); }                       \
+    FW_EXPORT(void fw_lstm_backward, type)(const LSTMCall* c) { lstm_backward<T>(*c); }                                \
+    FW_EXPORT(int64_t fw_lstm_saved, type)(const LSTMCall* c) {                                                        \
+        return LSTMSaved<T>::size(c->hidden, c->hh_weight != nullptr, c->steps);                                       \
+    }                                                                                                                  \
+    FW_EXPORT(int64_t fw_lstm_scratch, type)(const LSTMCall* c, int64_t backward) {                                    \
+        return backward ? LSTMBackward<T>::scratch_width(*c) : LSTMForward<T>::scratch_width(*c);                      \
+    }                                                                                                                  \
+    FW_EXPORT(int64_t fw_multiply_add, type)(int64_t rounds, T* result) { return multiply_add<T>(rounds, result); }    \
+    FW_EXPORT(int64_t fw_lanes, type)() { return kLanes<T>; }
+
+FW_DEFINE(float, f32)
+FW_DEFINE(double, f64)

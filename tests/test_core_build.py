@@ -1,0 +1,71 @@
+"""The compiled core is there where it can be, and reads and writes only what is its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastweights
+from fastweights.kernels import missing_backends
+
+NATIVE = Path(fastweights.__file__).parent / "kernels" / "native"
+COMPILER = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+# Forward and backward of all three recurrences, on two threads, over sizes around whole blocks and chunks.
+EXERCISE = """
+import itertools, pathlib, sys
+import torch
+from fastweights.cells import load
+from fastweights.kernels.native import library
+
+library._PATH = pathlib.Path(sys.argv[1])
+for cached in (library._load, library._function, library._widest):
+    cached.cache_clear()
+assert library.variants() == ("baseline",)
+torch.set_num_threads(2)
+sizes = [(1, 1, 1), (5, 3, 7), (4, 11, 33), (3, 8, 257), (2, 977, 7), (1, 400, 33)]
+for name, (batch, steps, hidden), norm, dtype in itertools.product(
+    ("fast_weights", "irnn", "lstm"), sizes, (False, True), (torch.float32, torch.float64)
+):
+    layer = load(name)(3, hidden, layer_norm=norm, backend="cpu", dtype=dtype)
+    zeros = (torch.zeros(batch, *size, dtype=dtype, requires_grad=True) for size in layer.state_sizes)
+    state = layer.state_type(*zeros)
+    lengths = torch.randint(1, steps + 1, (batch,))
+    for given in (None, state):
+        z = layer.project(torch.randn(batch, steps, 3, dtype=dtype))
+        out, final = layer.scan(z, given, lengths)
+        (out.sum() + sum(part.sum() for part in final)).backward()
+        with torch.no_grad():
+            layer.scan(z, given)
+print("exercised")
+"""
+
+
+def test_the_core_is_built_wherever_there_is_a_compiler():
+    if COMPILER is None:
+        assert "install a C++17 compiler" in missing_backends().get("cpu", "install a C++17 compiler")
+    else:
+        assert missing_backends() == {}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the sanitizers are preloaded as on Linux")
+def test_address_and_undefined_behaviour_sanitizers_find_nothing(tmp_path):
+    if COMPILER is None:
+        pytest.skip("no C++ compiler")
+    target = tmp_path / "libfastweights.so"
+    flags = ["-std=c++17", "-O1", "-g", "-fPIC", "-shared", "-Wno-psabi", "-DFW_VARIANT=baseline", "-DFW_BYTES=16"]
+    sources = [str(NATIVE / name) for name in ("core.cpp", "threads.cpp", "cpu_features.cpp")]
+    built = subprocess.run([COMPILER, *flags, *SANITIZE, *sources, "-o", str(target), "-lpthread"], capture_output=True)
+    runtime = subprocess.run([COMPILER, "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
+    if built.returncode or not Path(runtime).is_absolute():
+        pytest.skip(f"{COMPILER} has no sanitizers to preload")
+    environment = os.environ | {"LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0"}
+    run = subprocess.run(
+        [sys.executable, "-c", EXERCISE, str(target)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert run.stdout == "exercised\n"
