@@ -52,6 +52,8 @@ def test_the_basins_of_the_flip_flop_are_the_orthants():
     starts = grid((-2, -2), (2, 2), 10)
     number = (2 * (starts[:, 0] > 0) + (starts[:, 1] > 0)).long()
     assert torch.equal(basins(step, corners, starts, steps=60), number)
+    without_last = basins(step, corners[:3], starts, steps=60)
+    assert torch.equal(without_last, torch.where(number == 3, -1, number)), "not the nearest one that is listed"
 
 
 def test_the_basin_of_the_reversed_van_der_pol_is_the_inside_of_its_cycle():
@@ -193,6 +195,7 @@ def test_runge_kutta_is_of_fourth_order():
         (lambda: runge_kutta_4(torch.sin, 0.0), r"dt must be finite and not 0, got 0\.0"),
         (lambda: trajectory(torch.tanh, torch.zeros(1, 1), 0), "steps must be at least 1, got 0"),
         (lambda: grid((0, 0), (1, 0), 3), "lower must be below upper in every coordinate"),
+        (lambda: basins(torch.tanh, torch.zeros(1, 2), torch.zeros(4, 2), steps=0), "steps must be at least 1, got 0"),
         (lambda: basins(torch.tanh, torch.zeros(1, 3), torch.zeros(4, 2), steps=5), r"attractors must be \(M, 2\)"),
     ],
 )

@@ -71,7 +71,7 @@ def test_the_cat_map_has_no_error_at_all():
 
 
 def test_products_of_gaussian_matrices_have_newmans_spectrum():
-    size, gain, steps = 8, 1.3, 3000
+    size, gain, steps = 8, 1.3, 1500
     matrices = gain / math.sqrt(size) * torch.randn(steps + 50, size, size)
     found = driven_lyapunov_spectrum(lambda h, J: J @ h, torch.ones(1, size), matrices / 3, warmup=50)
     rank = torch.arange(1, size + 1)
@@ -141,6 +141,10 @@ def test_the_sum_rule_catches_rare_orthonormalisation():
         (lambda: lyapunov_spectrum(lambda x: x**2 + 1, torch.ones(1, 1), 50), "one of them diverged"),
         (lambda: lyapunov_spectrum(lambda x: x / 0, torch.ones(1, 1), 50), "step is not finite at the state"),
         (lambda: lyapunov_spectrum(torch.sin, torch.ones(1, 2), 50, count=3), r"count must be in 1\.\.2, got 3"),
+        (
+            lambda: lyapunov_spectrum(torch.sin, torch.ones(1, 2), 50, dt=0.0),
+            r"dt must be positive and finite, got 0\.0",
+        ),
         (lambda: lyapunov_spectrum(torch.sin, torch.ones(1, 2), 0), "steps must be at least 1"),
         (lambda: lyapunov_spectrum(torch.sin, torch.ones(1, 2), 50, qr_every=7), "qr_every must divide steps = 50"),
         (lambda: lyapunov_spectrum(torch.sin, torch.ones(1, 2), 20, qr_every=4), "steps must be at least 40"),

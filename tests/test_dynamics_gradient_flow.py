@@ -267,6 +267,8 @@ def test_the_contraction_bounds_are_ordered_along_a_trained_run():
     assert (log.here <= log.everywhere).all()
     assert log.everywhere[0] == log.exact[0] == 0, "A(0) = 0"
     assert log.everywhere[-1] > 1 > 0.5 * log.exact[-1], "only the local constant says anything about a trained network"
+    sigma = ((u[5] - u[5].mean()).square().mean() + 1e-5).sqrt()
+    torch.testing.assert_close(log.here[5], gain.abs().max() / sigma * torch.linalg.svdvals(A[5])[0])
     # The slope at the point is that of layer norm as torch computes it, row by row.
     row = torch.func.jacrev(lambda v: torch.relu(torch.nn.functional.layer_norm(v, (16,), gain, bias)))(u[5]) @ A[5]
     torch.testing.assert_close(log.exact[5], torch.linalg.matrix_norm(row, 2))

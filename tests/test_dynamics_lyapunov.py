@@ -15,10 +15,12 @@ from fastweights.dynamics.lyapunov import (
     failing_level,
     falsify,
     globally_stable,
+    linear,
     linear_field,
     linear_map,
     nonnegative,
     region_of_attraction,
+    sector,
     tanh_map,
 )
 from fastweights.dynamics.lyapunov.exact import is_positive_definite, is_positive_semidefinite, rational
@@ -151,6 +153,18 @@ def test_the_sector_inequality_neither_proves_nor_refutes_too_much():
     assert tanh_map(torch.eye(2)).verdict is Verdict.UNDECIDED
 
 
+def test_a_solver_that_errs_proves_nothing(monkeypatch):
+    W = torch.tensor([[0.0, -1.2], [0.8, 0.0]])
+    # P = Λ = I satisfies the inequality only for ‖W‖₂ < 1.
+    monkeypatch.setattr(sector, "_solve", lambda w: (np.eye(2), np.ones(2)))
+    assert tanh_map(W).verdict is Verdict.UNDECIDED
+    assert tanh_map(W / 1.3).verdict is Verdict.PROVED
+    monkeypatch.setattr(sector, "_solve", lambda w: (-np.eye(2), np.zeros(2)))
+    assert tanh_map(W / 1.3).verdict is Verdict.UNDECIDED
+    monkeypatch.setattr(linear, "_solve", lambda solver, a, q: np.eye(2))
+    assert linear_map(W).verdict is Verdict.UNDECIDED, "x₁² + x₂² does not fall everywhere"
+
+
 def check_gram(polynomial, variables, monomials, gram):
     powers = sympy.Matrix([sympy.prod(v**k for v, k in zip(variables, m, strict=True)) for m in monomials])
     Q = to_sympy(gram)
@@ -227,6 +241,12 @@ def test_the_region_of_attraction_of_the_reversed_van_der_pol():
     assert (ends == 0).all()
 
 
+def test_a_basin_without_bound_has_no_largest_level():
+    field = (-x, -y)
+    assert region_of_attraction(field, (x, y), x**2 + y**2).verdict is Verdict.UNDECIDED
+    assert globally_stable(field, (x, y)).verdict is Verdict.PROVED
+
+
 def test_sampling_refutes_a_wrong_function_and_never_proves_a_right_one():
     box = ball(torch.zeros(2), 3.0, 500, seed=0)
     wide = falsify(quadratic, systems.reversed_van_der_pol, box)
@@ -267,6 +287,8 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch, module):
             "multiplier_degree must be even and at least 0, got 1",
         ),
         (lambda: falsify(quadratic, torch.neg, torch.zeros(1, 2)), "at least one state other than 0"),
+        (lambda: falsify(lambda s: s.sum() / 0, torch.neg, torch.ones(1, 2)), r"V must be finite, got nan|got inf"),
+        (lambda: region_of_attraction((-x,), (x,), x**2, shrink=1.0), r"shrink must be between 0 and 1, got 1\.0"),
         (lambda: falsify(quadratic, lambda s: s / 0, torch.ones(1, 2)), "field is not finite at the state"),
     ],
 )

@@ -40,6 +40,8 @@ def basins(
     """
     if attractors.dim() != 2 or attractors.shape[1:] != starts.shape[1:]:
         raise UsageError(f"attractors must be (M, {starts.shape[-1]}), got shape {tuple(attractors.shape)}")
+    if steps < 1:
+        raise UsageError(f"steps must be at least 1, got {steps!r}")
     batched = torch.func.vmap(step)
     x = evaluate("step", step, starts)
     for _ in range(steps - 1):

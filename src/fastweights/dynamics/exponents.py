@@ -63,6 +63,8 @@ def lyapunov_spectrum(
     """
     if steps < 1 or warmup < 0:
         raise UsageError(f"steps must be at least 1 and warmup at least 0, got {steps!r} and {warmup!r}")
+    if not 0 < dt < math.inf:
+        raise UsageError(f"dt must be positive and finite, got {dt!r}")
     evaluate("step", step, states)
     return _spectrum([step] * (warmup + steps), states, count, warmup, qr_every, dt)
 

@@ -100,14 +100,17 @@ def asymptotically_stable(
     samples: int = 64,
     seed: int = 0,
 ) -> Finding:
-    """Uniformly stable and convergent from within the smallest δ: REFUTED as soon as one of the two is."""
-    stable = uniformly_stable(
-        step, equilibrium, epsilon=epsilon, deltas=deltas, steps=steps, samples=samples, seed=seed
-    )
-    if stable.verdict is Verdict.REFUTED:
-        return stable
-    return convergent(
-        step, equilibrium, delta=min(deltas), tolerance=tolerance, steps=steps, samples=samples, seed=seed
+    """Uniformly stable, and convergent from within the smallest δ: REFUTED as soon as one of the two is."""
+    return globally_asymptotically_stable(
+        step,
+        equilibrium,
+        epsilon=epsilon,
+        deltas=deltas,
+        radius=min(deltas),
+        tolerance=tolerance,
+        steps=steps,
+        samples=samples,
+        seed=seed,
     )
 
 

@@ -61,7 +61,7 @@ def region_of_attraction(
     V positive definite and V̇ negative near 0 by its quadratic part, both checked exactly, V̇ < 0 on all of
     {0 < V < ρ}, which is bounded: every trajectory from there tends to 0. That ρ is the solver's optimum less the
     fraction `shrink`, which leaves room for rounding. PROVED with `rho`, `multiplier`, `monomials` and `gram`, else
-    UNDECIDED.
+    UNDECIDED; so too if every ρ will do, for which there is `globally_stable`.
 
     Raises UsageError for what is not a polynomial field that vanishes at 0, for a V that is not quadratic, for an odd
     multiplier degree, and without the `certify` extra.
@@ -70,6 +70,8 @@ def region_of_attraction(
     quadratic = as_polynomial("V", V, variables)
     if any(sum(m) != 2 for m in quadratic.monoms()):
         raise UsageError(f"V must be a quadratic form, got {V}")
+    if not 0 < shrink < 1:
+        raise UsageError(f"shrink must be between 0 and 1, got {shrink!r}")
     if multiplier_degree < 0 or multiplier_degree % 2:
         raise UsageError(f"multiplier_degree must be even and at least 0, got {multiplier_degree!r}")
     claim = f"the set where {V} < ρ is in the basin of 0 of dx/dt = {tuple(field)}"
@@ -82,7 +84,7 @@ def region_of_attraction(
     terms = [monomial * rate for monomial in monomials]
     best = search([(weight * quadratic, [-weight, *terms])], maximise_first=True)
     if best is None or best[0] <= 0:
-        return undecided(claim, f"no multiplier of degree {multiplier_degree} was found")
+        return undecided(claim, f"no largest ρ was found with multipliers of degree {multiplier_degree}")
     ρ = _sympy((best[0] * Fraction(1 - shrink)).limit_denominator(10**6))
     inside = weight * (quadratic - ρ)
     chosen = search([(inside, terms)])

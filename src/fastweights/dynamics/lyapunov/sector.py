@@ -63,5 +63,5 @@ def _solve(w: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _holds(W: Rational, P: Rational, Λ: Rational) -> bool:
-    """P ≻ 0 and M ≺ 0, exactly; Λ ≥ 0 by construction."""
-    return is_positive_definite(P) and is_positive_definite(np.block([[P, -W.T @ Λ], [-Λ @ W, 2 * Λ - P]]))
+    """M ≺ 0, exactly. Its first block then makes P ≻ 0; Λ ≥ 0 by construction."""
+    return is_positive_definite(np.block([[P, -W.T @ Λ], [-Λ @ W, 2 * Λ - P]]))
