@@ -48,7 +48,7 @@ def fast_weights(
     """Same arguments and results as the reference."""
     h0, A0 = state or (None, None)
     tensors = (z, weight_hh, norm_weight, norm_bias, h0, A0, lengths)
-    forward = _forward if torch.compiler.is_compiling() else _Forward.apply
+    forward: Any = _forward if torch.compiler.is_compiling() else _Forward.apply
     out, h, A, _, _ = forward(
         *(None if tensor is None else tensor.unsqueeze(0) for tensor in tensors),
         [decay, fast_learning_rate, norm_epsilon],
@@ -264,10 +264,13 @@ def _over_members(run: Callable[..., Any], info: Any, in_dims: tuple[int | None,
 
 
 # What torch.compile traces: operators that it need not look into.
-_operator = functools.partial(torch.library.custom_op, mutates_args=(), device_types="cpu")
-_forward = _operator("fastweights::fast_weights_forward", _run_forward)
+_forward = torch.library.custom_op("fastweights::fast_weights_forward", mutates_args=(), device_types="cpu")(
+    _run_forward
+)
 _forward.register_fake(_fake_forward)
-_backward = _operator("fastweights::fast_weights_backward", _run_backward)
+_backward = torch.library.custom_op("fastweights::fast_weights_backward", mutates_args=(), device_types="cpu")(
+    _run_backward
+)
 _backward.register_fake(_fake_backward)
 _forward.register_autograd(functools.partial(_gradients, _backward), setup_context=_setup_context)
 _backward.register_autograd(_no_second_derivative)
