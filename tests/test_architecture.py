@@ -25,8 +25,9 @@ ALLOWED = {
     "training": FOUNDATION | {"kernels", "cells", "model", "tasks"},
     "experiments": FOUNDATION | {"tasks", "training"},
     "memories": FOUNDATION,
-    "report": FOUNDATION | {"tasks", "training", "experiments"},
-    "cli": FOUNDATION | {"kernels", "cells", "model", "tasks", "training", "experiments", "report"},
+    "bench": FOUNDATION | {"kernels", "cells", "training"},
+    "report": FOUNDATION | {"kernels", "cells", "tasks", "training", "experiments", "bench"},
+    "cli": FOUNDATION | {"kernels", "cells", "model", "tasks", "training", "experiments", "report", "bench"},
     "__main__": {"cli"},
     "__init__": FOUNDATION | {"kernels", "cells", "tasks", "memories"},
 }

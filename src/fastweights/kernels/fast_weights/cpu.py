@@ -245,11 +245,11 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     ctx.settings = reals, integers, [z.shape[1], z.shape[2], int(h0 is not None), int(A0 is not None)]
 
 
-def _gradients(backward: Callable[..., tuple[Tensor, ...]], ctx: Any, *upstream: Any) -> tuple[Any, ...]:
+def _gradients(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
     reals, integers, sizes = ctx.settings
     d_out, d_h, d_A, _, _ = upstream
     final = integers[2]
-    d_z, d_W, d_gain, d_bias, d_h0, d_A0 = backward(
+    d_z, d_W, d_gain, d_bias, d_h0, d_A0 = _backward(
         d_out, d_h, d_A if final else None, *ctx.saved_tensors, reals, integers, sizes
     )
     normed = ctx.saved_tensors[1] is not None
@@ -276,31 +276,15 @@ _backward = torch.library.custom_op(
     "fastweights::fast_weights_backward", _run_backward, mutates_args=(), device_types="cpu"
 )
 _backward.register_fake(_fake_backward)
-_forward.register_autograd(functools.partial(_gradients, _backward), setup_context=_setup_context)
+_forward.register_autograd(_gradients, setup_context=_setup_context)
 _backward.register_autograd(_no_second_derivative)
 _forward.register_vmap(functools.partial(_over_members, _forward))
 _backward.register_vmap(functools.partial(_over_members, _backward))
 
 
-class _Backward(torch.autograd.Function):
-    """The same outside torch.compile, where a call of an operator costs as much as the recurrence of a small layer."""
-
-    backward = staticmethod(_no_second_derivative)
-
-    @staticmethod
-    def forward(*inputs: Any) -> Any:
-        return _run_backward(*inputs)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        pass
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
-        return _over_members(_Backward.apply, info, in_dims, *arguments)
-
-
 class _Forward(torch.autograd.Function):
+    """The forward operator outside torch.compile, where a call of it costs as much as a small layer's recurrence."""
+
     @staticmethod
     def forward(*inputs: Any) -> Any:
         return _run_forward(*inputs)
@@ -309,7 +293,7 @@ class _Forward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
-        return _gradients(_Backward.apply, ctx, *upstream)
+        return _gradients(ctx, *upstream)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
