@@ -117,7 +117,7 @@ class Bench:
     """Time the recurrences beside each other and beside torch's own layers, after checking their results."""
 
     preset: str = "quick"
-    """Which sizes: quick (Table 1's), targets (those and long sequences) or full (all sizes; hours)."""
+    """Which sizes: quick (Table 1 with 50 units), targets (those and long sequences) or full (all sizes; hours)."""
     output: Path = Path("runs/bench")
     """Folder for the table, the figure and the measurements."""
     json: bool = False

@@ -30,11 +30,7 @@ TABLE_1 = Point(hidden_size=50, steps=11, batch=128, threads=1)
 """A mini-batch of the paper's Table 1."""
 
 PRESETS: dict[str, tuple[Point, ...]] = {
-    "quick": (
-        Point(20, 11, 128, 1),
-        TABLE_1,
-        Point(100, 11, 128, 1),
-    ),
+    "quick": (TABLE_1,),
     "targets": (
         Point(20, 11, 128, 1),
         TABLE_1,
