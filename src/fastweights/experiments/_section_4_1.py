@@ -37,7 +37,7 @@ class Preset:
 
 
 PRESETS = {
-    # One candidate for each model: the learning rate with the lowest validation error at about this budget and R = 50, in
+    # One candidate for each model: the learning rate with the lowest validation error at R = 50 and about this budget, in
     # trials of 1e-3 to 4e-3 (fast weights), 2e-3 to 1e-2 (LSTM) and 3e-4 to 3e-3 (IRNN).
     "quick": Preset(
         models={
