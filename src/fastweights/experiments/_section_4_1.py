@@ -37,8 +37,8 @@ class Preset:
 
 
 PRESETS = {
-    # One candidate for each model: the learning rate with the lowest validation error at R = 50 and about this budget, in
-    # trials of 1e-3 to 4e-3 (fast weights), 2e-3 to 1e-2 (LSTM) and 3e-4 to 3e-3 (IRNN).
+    # One candidate for each model: the learning rate with the lowest validation error at R = 50 and about this budget,
+    # in trials of 1e-3 to 4e-3 (fast weights), 2e-3 to 1e-2 (LSTM) and 3e-4 to 3e-3 (IRNN).
     "quick": Preset(
         models={
             "fast_weights": Candidates((1e-3,)),
