@@ -487,3 +487,17 @@ def test_the_layers_are_torchs(dtype):
         expected_gradients = torch.autograd.grad(expected, wanted, upstream)
         for actual, value in zip((out, *gradients), (expected, *expected_gradients), strict=True):
             assert_same({"": actual}, {"": value.double()}, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.float64, 2e-14)])
+@pytest.mark.parametrize("width", library.variants() if library.missing() is None else ())
+def test_tanh_keeps_its_relative_accuracy_near_zero(width, dtype, tolerance):
+    """With W = 0, η = 0 and no layer norm, one step is f(z)."""
+    z = torch.logspace(-12, 1.2, 400, dtype=torch.float64).to(dtype)
+    z = torch.cat([z, -z])[:, None, None]
+    with library.forced(width):
+        out, _ = fast_weights(
+            z, z.new_zeros(1, 1), None, None, decay=0.0, fast_learning_rate=0.0, activation="tanh", backend="cpu"
+        )
+    wanted = torch.tanh(z.double())
+    assert float(((out.double() - wanted) / wanted).abs().max()) < tolerance

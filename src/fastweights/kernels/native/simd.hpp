@@ -74,7 +74,16 @@ inline Vec<double> exponential(Vec<double> x) {
 }
 
 template <class T> inline Vec<T> sigmoid(Vec<T> x) { return T(1) / (T(1) + exponential(-x)); }
-template <class T> inline Vec<T> hyperbolic_tangent(Vec<T> x) { return T(2) * sigmoid<T>(T(2) * x) - T(1); }
+
+// Near zero 2σ(2x) − 1 loses what x has to cancellation; there the Taylor series to x¹¹ is exact to rounding.
+template <class T> inline Vec<T> hyperbolic_tangent(Vec<T> x) {
+    constexpr T kSmall = sizeof(T) == 4 ? T(0.25) : T(0.03);
+    constexpr T kSeries[] = {T(62.0 / 2835), T(-17.0 / 315), T(2.0 / 15), T(-1.0 / 3), T(1)};
+    const Vec<T> square = x * x;
+    Vec<T> p = splat(T(-1382.0 / 155925));
+    for (T term : kSeries) p = p * square + term;
+    return square < splat(kSmall * kSmall) ? x * p : T(2) * sigmoid<T>(T(2) * x) - T(1);
+}
 
 }  // namespace FW_VARIANT
 }  // namespace fw
