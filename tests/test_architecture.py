@@ -25,9 +25,10 @@ ALLOWED = {
     "training": FOUNDATION | {"kernels", "cells", "model", "tasks"},
     "experiments": FOUNDATION | {"tasks", "training"},
     "memories": FOUNDATION,
+    "claims": FOUNDATION | {"kernels", "cells", "tasks", "model", "training", "memories", "dynamics"},
     "bench": FOUNDATION | {"kernels", "cells", "training"},
-    "report": FOUNDATION | {"kernels", "cells", "tasks", "training", "experiments", "bench"},
-    "cli": FOUNDATION | {"kernels", "cells", "model", "tasks", "training", "experiments", "report", "bench"},
+    "report": FOUNDATION | {"kernels", "cells", "tasks", "training", "experiments", "claims", "bench"},
+    "cli": FOUNDATION | {"kernels", "cells", "model", "tasks", "training", "experiments", "claims", "report", "bench"},
     "__main__": {"cli"},
     "__init__": FOUNDATION | {"kernels", "cells", "tasks", "memories"},
 }
