@@ -366,7 +366,7 @@ def test_the_operators_keep_to_torchs_contract(as_installed):
         (RECURRENCES[2], torch.ops.fastweights.lstm_forward.default, (1e-5, True)),
     ):
         arguments = recurrence.draw(batch, 3, 4, norm=True, initial=True)
-        tensors = [value.unsqueeze(0).requires_grad_() for value in arguments.values()]
+        tensors = [value.requires_grad_() for value in arguments.values()]
         torch.library.opcheck(operator, (*tensors, None, *options))
 
 

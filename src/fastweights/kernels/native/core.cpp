@@ -49,9 +49,29 @@ void weight_gradients(int64_t members, int64_t batch, int64_t steps, int64_t thr
         &context);
 }
 
+// gradient of gain and of bias, each (P, size): the sums of the blocks' shares, in one order however many threads there are.
+template <class T>
+void sum_shares(int64_t members, int64_t batch, const void* shares, int64_t size, void* d_gain, void* d_bias) {
+    if (!d_gain) return;
+    const int64_t blocks = (batch + kLanes<T> - 1) / kLanes<T>;
+    const T* share = static_cast<const T*>(shares);
+    for (int64_t member = 0; member < members; ++member) {
+        T* gain = static_cast<T*>(d_gain) + member * size;
+        T* bias = static_cast<T*>(d_bias) + member * size;
+        clear(gain, size);
+        clear(bias, size);
+        for (int64_t block = 0; block < blocks; ++block, share += 2 * size)
+            for (int64_t i = 0; i < size; ++i) {
+                gain[i] += share[i];
+                bias[i] += share[size + i];
+            }
+    }
+}
+
 template <class T> void fast_weights_backward(const FastWeightsCall& call) {
     run_blocks<T, FastWeightsBackward>(call);
     const int64_t H = call.hidden, S = call.inner_steps;
+    sum_shares<T>(call.members, call.batch, call.d_norm, H, call.d_norm_weight, call.d_norm_bias);
     const bool norm = call.norm_weight != nullptr;
     weight_gradients<T>(call.members, call.batch, call.steps, call.threads, H, H,
                         {static_cast<const Vec<T>*>(call.d_boundary), call.steps * H, H},
@@ -63,6 +83,8 @@ template <class T> void fast_weights_backward(const FastWeightsCall& call) {
 template <class T> void lstm_backward(const LSTMCall& call) {
     run_blocks<T, LSTMBackward>(call);
     const int64_t H = call.hidden;
+    sum_shares<T>(call.members, call.batch, call.d_norm, 4 * H, call.d_hh_weight, call.d_hh_bias);
+    sum_shares<T>(call.members, call.batch, call.d_cell_norm, H, call.d_cell_weight, call.d_cell_bias);
     const bool norm = call.hh_weight != nullptr;
     weight_gradients<T>(call.members, call.batch, call.steps, call.threads, 4 * H, H,
                         {static_cast<const Vec<T>*>(call.d_recurrent), call.steps * 4 * H, 4 * H},
