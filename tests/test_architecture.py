@@ -26,7 +26,7 @@ ALLOWED = {
     "experiments": FOUNDATION | {"tasks", "training"},
     "memories": FOUNDATION,
     "claims": FOUNDATION | {"kernels", "cells", "tasks", "model", "training", "memories", "dynamics"},
-    "bench": FOUNDATION | {"kernels", "cells", "training"},
+    "bench": FOUNDATION | {"kernels", "cells", "model", "training"},
     "report": FOUNDATION | {"kernels", "cells", "tasks", "training", "experiments", "claims", "bench"},
     "cli": FOUNDATION | {"kernels", "cells", "model", "tasks", "training", "experiments", "claims", "report", "bench"},
     "__main__": {"cli"},

@@ -398,12 +398,15 @@ def test_the_operators_keep_to_torchs_contract(as_installed):
     """On whole blocks of lanes, so that no padding is left uninitialised and every output can be compared."""
     batch = library.lanes(torch.float64)
     for recurrence, operator, options in (
-        (FAST_WEIGHTS, torch.ops.fastweights.fast_weights_forward.default, ([0.9, 0.5, 1e-5], [2, 0, 1, 1])),
-        (RECURRENCES[2], torch.ops.fastweights.lstm_forward.default, (1e-5, True)),
+        (FAST_WEIGHTS, torch.ops.fastweights.fast_weights_forward.default, (None, [0.9, 0.5, 1e-5], [2, 0, 1, 1])),
+        (RECURRENCES[2], torch.ops.fastweights.lstm_forward.default, (None, 1e-5, True)),
+        (RECURRENCES[3], torch.ops.fastweights.associative_lstm_forward.default, (None, HEADS, 1e-5, True)),
     ):
         arguments = recurrence.draw(batch, 3, 4, norm=True, initial=True)
         tensors = [value.requires_grad_() for value in arguments.values()]
-        torch.library.opcheck(operator, (*tensors, None, *options))
+        if recurrence.name == "associative_lstm":
+            tensors.insert(2, torch.randperm(4).expand(COPIES, 4))
+        torch.library.opcheck(operator, (*tensors, *options))
 
 
 @every_recurrence
@@ -554,3 +557,30 @@ def test_a_width_that_changes_before_the_backward_pass_is_noticed(recurrence):
         results = recurrence.call(arguments, backend="cpu")
     with library.forced(library.variants()[1]), pytest.raises(UsageError, match="SIMD width was changed"):
         torch.autograd.grad(results[0].sum(), list(arguments.values()), allow_unused=True)
+
+
+@pytest.mark.parametrize(("heads", "copies"), [(1, 1), (4, 1), (1, 5), (3, 4)])
+def test_the_associative_lstm_equals_the_reference_for_any_heads_and_copies(heads, copies):
+    hidden = 14
+    rows = (1 + 8 * heads) * hidden // 2
+    permutations = torch.stack([torch.randperm(hidden // 2) for _ in range(copies)])
+    arguments = {"z": normal(5, 9, rows), "weight_hh": normal(rows, hidden, scale=0.1)}
+    arguments |= {"h": normal(5, hidden), "c": normal(5, copies, hidden)}
+
+    def call(arguments: Arguments, **options: Any) -> Results:
+        given = dict(arguments)
+        state = AssociativeLSTMState(given.pop("h"), given.pop("c"))
+        out, final = associative_lstm(**given, permutations=permutations, heads=heads, state=state, **options)
+        return out, *final
+
+    upstream = (normal(5, 9, hidden), normal(5, hidden), normal(5, copies, hidden))
+    expected = differentiate(call, arguments, upstream, backend="reference")
+    actual = differentiate(call, arguments, upstream, backend="cpu")
+    assert_same(actual, expected, TOLERANCE[torch.float64])
+
+
+@pytest.mark.parametrize("entry", [-1, 3, 10**9])
+def test_permutations_outside_the_memory_are_refused(entry):
+    permutations = torch.tensor([[0, 1, entry]])
+    with pytest.raises(UsageError, match=r"permutations must hold 0 … 2, got"):
+        associative_lstm(torch.zeros(1, 1, 27), torch.zeros(27, 6), permutations, heads=1, backend="cpu")

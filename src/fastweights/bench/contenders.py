@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from fastweights import kernels
 from fastweights.bench.points import INPUT_SIZE, Pass, Point, Scope
+from fastweights.cells.associative_lstm import AssociativeLSTM
 from fastweights.cells.fast_weights import FastWeightRNN
 from fastweights.cells.irnn import IRNN
 from fastweights.cells.lstm import LSTM
+from fastweights.model import SequenceClassifier
 
 # More would not fit beside the system on a small machine.
 _MEMORY_LIMIT = 8 * 2**30
@@ -118,6 +120,37 @@ class Layer(Contender):
         return _calls(run, (x, *layer.parameters()), upstream)
 
 
+class TrainingStep(Contender):
+    """An update of Section 4.1's model: embedding, recurrence, head, loss and Adam. Forward alone is a prediction."""
+
+    scope = "training step"
+
+    def __init__(self, backend: kernels.Backend) -> None:
+        self.name = f"training step, {backend}"
+        self.backend = backend
+
+    def why_not(self, point: Point) -> str | None:
+        return Recurrence(self.backend).why_not(point)
+
+    def prepare(self, point: Point) -> Calls:
+        torch.manual_seed(0)
+        model = SequenceClassifier(37, 10, FastWeightRNN(INPUT_SIZE, point.hidden_size, backend=self.backend))
+        optimizer = torch.optim.Adam(model.parameters(), fused=True)
+        tokens, labels = torch.randint(37, (point.batch, point.steps)), torch.randint(10, (point.batch,))
+
+        def predict() -> object:
+            with torch.no_grad():
+                return model(tokens)
+
+        def update() -> object:
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(model(tokens), labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return optimizer.step()
+
+        return Calls(predict, update)
+
+
 def _calls(function: Callable[..., Any], inputs: tuple[Tensor, ...], upstream: Tensor) -> Calls:
     wanted = [value for value in inputs if value.requires_grad]
 
@@ -142,6 +175,14 @@ def all_contenders() -> list[Contender]:
         Layer("FastWeightRNN", lambda size: FastWeightRNN(INPUT_SIZE, size, batch_first=True)),
         Layer("LSTM", lambda size: LSTM(INPUT_SIZE, size, batch_first=True)),
         Layer("IRNN", lambda size: IRNN(INPUT_SIZE, size, batch_first=True)),
+        Layer("AssociativeLSTM", lambda size: AssociativeLSTM(INPUT_SIZE, size, batch_first=True)),
+        Layer(
+            "AssociativeLSTM, reference",
+            lambda size: AssociativeLSTM(INPUT_SIZE, size, batch_first=True, backend="reference"),
+        ),
         Layer("torch.nn.LSTM", lambda size: nn.LSTM(INPUT_SIZE, size, batch_first=True)),
         Layer("torch.nn.RNN (ReLU)", lambda size: nn.RNN(INPUT_SIZE, size, nonlinearity="relu", batch_first=True)),
+        TrainingStep("reference"),
+        TrainingStep("attention"),
+        TrainingStep("cpu"),
     ]

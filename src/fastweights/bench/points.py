@@ -9,7 +9,7 @@ from typing import Literal
 INPUT_SIZE = 100
 """Width of a layer's input, as in Table 1."""
 
-Scope = Literal["recurrence", "layer"]
+Scope = Literal["recurrence", "layer", "training step"]
 Pass = Literal["forward", "forward+backward"]
 
 

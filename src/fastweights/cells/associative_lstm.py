@@ -37,6 +37,7 @@ class AssociativeLSTM(RecurrentLayer):
         copies: of the memory, at least 1 (4 in Table 1 of Ba et al. 2016).
         heads: K ≥ 1, each of which writes and reads once a step (3 in Table 1).
         forget_bias: what the forget gate's bias starts from.
+        backend: "reference", "cpu" or "auto"; see `fastweights.kernels.associative_lstm`.
         layer_norm: normalise W h and C x over all their entries, as eq. 20 of Ba, Kiros & Hinton (2016) does for the
             LSTM. The cell is left as it is: `bound` limits what leaves it.
 

@@ -16,7 +16,8 @@ from fastweights.training.records import RunDirectory
 class Candidates:
     """The settings between which validation decides for one model: every learning rate with every set of options."""
 
-    learning_rates: tuple[float, ...]
+    learning_rates: tuple[float, ...] | dict[int, tuple[float, ...]]
+    """For all sizes, or by hidden size."""
     options: tuple[dict[str, Option], ...] = ({},)
 
 
@@ -37,12 +38,12 @@ class Preset:
 
 
 PRESETS = {
-    # One candidate for each model: the learning rate with the lowest validation error at R = 50 and about this budget,
-    # in trials of 1e-3 to 4e-3 (fast weights), 2e-3 to 1e-2 (LSTM) and 3e-4 to 3e-3 (IRNN).
+    # One candidate for each row: the learning rate with the lowest validation error at about this budget, in trials of
+    # 5e-4 to 4e-3 (fast weights), 2e-3 to 1e-2 (LSTM) and 3e-4 to 3e-3 (IRNN).
     "quick": Preset(
         models={
-            "fast_weights": Candidates((1e-3,)),
-            "lstm": Candidates((5e-3,)),
+            "fast_weights": Candidates({20: (2e-3,), 50: (1e-3,), 100: (5e-4,)}),
+            "lstm": Candidates({20: (5e-3,), 50: (5e-3,), 100: (2e-3,)}),
             "irnn": Candidates((3e-3,)),
         },
         hidden_sizes=(20, 50, 100),
@@ -101,6 +102,7 @@ class Section41(Experiment):
 def _candidates(plan: Preset, cell: str, size: int) -> list[RunConfig]:
     """The runs between which validation decides for one row."""
     grid = plan.models[cell]
+    rates = grid.learning_rates
     return [
         RunConfig(
             cell=cell,
@@ -113,7 +115,7 @@ def _candidates(plan: Preset, cell: str, size: int) -> list[RunConfig]:
             seed=plan.screening_seed,
         )
         for options in grid.options
-        for learning_rate in grid.learning_rates
+        for learning_rate in (rates[size] if isinstance(rates, dict) else rates)
     ]
 
 

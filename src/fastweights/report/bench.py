@@ -17,8 +17,7 @@ from fastweights.training.records import write_atomically
 _COLUMNS = ("contender", "pass", "ms", "p20–p80", "GFLOP/s", "peak %", "MiB")
 _WORDS = ("contender", "pass")
 _PASSES = {"forward": "fwd", "forward+backward": "fwd+bwd"}
-_OURS = ("fast weights, cpu", "FastWeightRNN")
-_PASSES = {"forward": "fwd", "forward+backward": "fwd+bwd"}
+_OURS = ("fast weights, cpu", "FastWeightRNN", "training step, cpu")
 
 
 def terminal_tables(report: Report) -> list[Table]:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fastweights.errors import UsageError
 from fastweights.kernels.native import library
 from fastweights.kernels.native.calls import blocks, buffer, check_saved, contiguous, members, run_core
 from fastweights.kernels.native.operator import Operator
@@ -57,6 +58,9 @@ def _forward(
     """out (*lead, B, T, H), h (*lead, B, H), c (*lead, B, copies, H), and what the backward pass needs if `keep`."""
     z, weight_hh, norm_weight, norm_bias, h0, c0 = contiguous(z, weight_hh, norm_weight, norm_bias, h0, c0)
     permutations, lengths = contiguous(permutations.long(), None if lengths is None else lengths.long())
+    low, high = (int(end) for end in permutations.aminmax())
+    if low < 0 or 2 * high >= weight_hh.shape[-1]:  # the core would read and write outside its memory
+        raise UsageError(f"permutations must hold 0 … {weight_hh.shape[-1] // 2 - 1}, got {low} … {high}")
     results = _empty_results(z, weight_hh, permutations, norm_weight, heads, keep)
     out, h, c, saved = results
     tensors = {
