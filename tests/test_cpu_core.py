@@ -366,7 +366,7 @@ def test_the_operators_keep_to_torchs_contract(as_installed):
         (RECURRENCES[2], torch.ops.fastweights.lstm_forward.default, (1e-5, True)),
     ):
         arguments = recurrence.draw(batch, 3, 4, norm=True, initial=True)
-        tensors = [value.unsqueeze(0).requires_grad_() for value in arguments.values()]
+        tensors = [value.requires_grad_() for value in arguments.values()]
         torch.library.opcheck(operator, (*tensors, None, *options))
 
 
@@ -501,3 +501,15 @@ def test_tanh_keeps_its_relative_accuracy_near_zero(width, dtype, tolerance):
         )
     wanted = torch.tanh(z.double())
     assert float(((out.double() - wanted) / wanted).abs().max()) < tolerance
+
+
+@every_recurrence
+@pytest.mark.skipif(library.missing() is not None or len(library.variants()) < 2, reason="needs two SIMD widths")
+def test_a_width_that_changes_before_the_backward_pass_is_noticed(recurrence):
+    arguments = {
+        name: value.requires_grad_() for name, value in recurrence.draw(3, 4, 5, norm=True, initial=True).items()
+    }
+    with library.forced(library.variants()[0]):
+        results = recurrence.call(arguments, backend="cpu")
+    with library.forced(library.variants()[1]), pytest.raises(UsageError, match="SIMD width was changed"):
+        torch.autograd.grad(results[0].sum(), list(arguments.values()), allow_unused=True)

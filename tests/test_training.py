@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fastweights import kernels
 from fastweights.errors import RunError, UsageError
 from fastweights.tasks.associative_retrieval import AssociativeRetrieval
 from fastweights.training import checkpoint
@@ -268,6 +269,38 @@ class TestLoop:
         )
         result = train_to_the_end(RunDirectory.create(tmp_path, complete(config)))
         assert result["test_errors"] / result["test_count"] < 0.05
+
+
+class TestBackends:
+    """A run's learning does not depend on the backend that computes it."""
+
+    LEARNING = dataclasses.replace(SMALL, hidden_size=20, train_size=6_000, learning_rate=3e-3, updates=600)
+
+    def curve(self, tmp_path, backend, dtype, updates):
+        config = complete(dataclasses.replace(self.LEARNING, cell_options={"backend": backend}))
+        trainer = Trainer(RunDirectory.create(tmp_path, config))
+        trainer.model.to(dtype)
+        losses, errors = [], []
+        for step in range(updates):
+            losses.append(float(trainer.update()))
+            if (step + 1) % 50 == 0:
+                errors.append(trainer.evaluate()["validation_error"])
+        return torch.tensor(losses), errors
+
+    @pytest.mark.skipif("cpu" in kernels.missing_backends(), reason="the compiled core was not built")
+    def test_seeded_training_gives_the_same_error_curve(self, tmp_path):
+        """In float64 rounding does not get to part the trajectories within 600 updates that learn the task."""
+        losses, errors = self.curve(tmp_path, "cpu", torch.float64, 600)
+        expected_losses, expected_errors = self.curve(tmp_path, "attention", torch.float64, 600)
+        torch.testing.assert_close(losses, expected_losses, rtol=1e-6, atol=1e-8)
+        assert errors == expected_errors
+        assert errors[-1] < 0.1 < errors[0]
+
+    @pytest.mark.skipif("cpu" in kernels.missing_backends(), reason="the compiled core was not built")
+    def test_seeded_training_starts_the_same_in_float32(self, tmp_path):
+        losses, _ = self.curve(tmp_path, "cpu", torch.float32, 30)
+        expected, _ = self.curve(tmp_path, "attention", torch.float32, 30)
+        torch.testing.assert_close(losses, expected, rtol=1e-4, atol=0)
 
 
 class TestResume:

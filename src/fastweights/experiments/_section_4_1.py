@@ -45,7 +45,7 @@ PRESETS = {
             "lstm": Candidates((5e-3,)),
             "irnn": Candidates((3e-3,)),
         },
-        hidden_sizes=(50,),
+        hidden_sizes=(20, 50, 100),
         updates=12_000,
         evaluate_every=500,
         schedule="cosine",

@@ -1,22 +1,19 @@
 """The fast-weight recurrence in the compiled core: short sequences as attention, long ones in chunks over A.
 
-README.md beside this file derives both. Every tensor of the two operators has a leading dimension of members P, each
-with weights of its own: one member for a layer, as many as are stacked under `torch.func.vmap`.
+README.md beside this file derives both. `lead` below are the leading dimensions of members; see `Operator`.
 """
 
-import ctypes
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastweights.errors import UsageError
 from fastweights.kernels.activations import Activation
 from fastweights.kernels.native import library
-from fastweights.kernels.native.calls import blocks, buffer, contiguous, flatten_members, pointer, unflatten_members
+from fastweights.kernels.native.calls import blocks, buffer, check_saved, contiguous, members, run_core
+from fastweights.kernels.native.operator import Operator
 from fastweights.types import FastWeightState
 
 _CHUNK = 32
@@ -45,31 +42,43 @@ def fast_weights(
 ) -> tuple[Float[Tensor, "B T H"], FastWeightState]:
     """Same arguments and results as the reference."""
     h0, A0 = state or (None, None)
-    tensors = (z, weight_hh, norm_weight, norm_bias, h0, A0, lengths)
     reals = [decay, fast_learning_rate, norm_epsilon]
-    out, h, A = one_member(tensors, reals, [inner_steps, int(activation == "tanh"), int(final_fast_weights)])
+    integers = [inner_steps, int(activation == "tanh"), int(final_fast_weights)]
+    out, h, A = run(z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, reals, integers)
     return out, FastWeightState(h, A)
 
 
-def one_member(
-    tensors: Sequence[Tensor | None], reals: list[float], integers: list[int]
+def run(
+    z: Tensor,
+    weight_hh: Tensor,
+    norm_weight: Tensor | None,
+    norm_bias: Tensor | None,
+    h0: Tensor | None,
+    A0: Tensor | None,
+    lengths: Tensor | None,
+    reals: list[float],
+    integers: list[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """out, h and A for z, W, gain, bias, h(0), A(0), lengths; λ, η, ε; S, whether f is tanh, whether A is wanted."""
-    forward: Callable[..., Any] = _forward if torch.compiler.is_compiling() else _Forward.apply
-    lifted = (None if tensor is None else tensor.unsqueeze(0) for tensor in tensors)
-    out, h, A, _, _ = forward(*lifted, reals, [*integers, int(torch.is_grad_enabled())])
-    return out.squeeze(0), h.squeeze(0), A.squeeze(0)
+    """out, h and A, given λ, η, ε and S, whether f is tanh, whether A is wanted."""
+    settings = [*integers, int(torch.is_grad_enabled())]
+    out, h, A, _, _ = _operator(z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, reals, settings)
+    return out, h, A
 
 
-def _plan(steps: int, hidden: int, has_A0: bool) -> tuple[int, int]:
-    """Steps in a chunk, and how many checkpoints of A are kept.
+def _chunk(steps: int, hidden: int) -> int:
+    """Steps between two updates of an explicit A.
 
     Attention over all T steps costs about 2TR a step, chunks over an explicit A 4R² + 2cR.
     """
-    if steps <= 2 * hidden + _CHUNK:
-        return steps, int(has_A0)
-    chunks = -(-steps // _CHUNK)
-    return _CHUNK, -(-chunks // _SPACING)
+    return steps if steps <= 2 * hidden + _CHUNK else _CHUNK
+
+
+def _checkpoints(steps: int, hidden: int, fast_learning_rate: float, has_A0: bool) -> int:
+    """How many copies of A the forward pass keeps: one in `_SPACING` chunks, none where A is zero as they begin."""
+    chunks = -(-steps // _chunk(steps, hidden))
+    if not has_A0 and (chunks == 1 or fast_learning_rate == 0):
+        return 0
+    return -(-chunks // _SPACING)
 
 
 def _saved_width(steps: int, hidden: int, inner_steps: int, norm: bool) -> int:
@@ -78,25 +87,7 @@ def _saved_width(steps: int, hidden: int, inner_steps: int, norm: bool) -> int:
     return steps * record + hidden
 
 
-def _call(z_shape: torch.Size, chunk: int, reals: list[float], integers: list[int]) -> library.FastWeightsCall:
-    members, batch, steps, hidden = z_shape
-    return library.FastWeightsCall(
-        members=members,
-        batch=batch,
-        steps=steps,
-        hidden=hidden,
-        threads=torch.get_num_threads(),
-        inner_steps=integers[0],
-        chunk=chunk,
-        spacing=_SPACING,
-        tanh=integers[1],
-        decay=reals[0],
-        fast_learning_rate=reals[1],
-        norm_epsilon=reals[2],
-    )
-
-
-def _run_forward(
+def _forward(
     z: Tensor,
     weight_hh: Tensor,
     norm_weight: Tensor | None,
@@ -107,59 +98,48 @@ def _run_forward(
     reals: list[float],
     integers: list[int],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """out (P, B, T, H), h (P, B, H), A (P, B, H, H), and what the backward pass needs."""
+    """out (*lead, B, T, H), h (*lead, B, H), A (*lead, B, H, H), and what the backward pass needs."""
     z, weight_hh, norm_weight, norm_bias, h0, A0 = contiguous(z, weight_hh, norm_weight, norm_bias, h0, A0)
     (lengths,) = contiguous(None if lengths is None else lengths.long())
-    results = _empty_results(z, norm_weight, A0, integers)
+    results = _empty_results(z, norm_weight, A0, reals, integers)
     out, h, A, saved, checkpoints = results
-    chunk, _ = _plan(z.shape[2], z.shape[3], A0 is not None)
-    call = _call(z.shape, chunk, reals, integers)
-    for name, tensor in (
-        *(("z", z), ("weight_hh", weight_hh), ("norm_weight", norm_weight), ("norm_bias", norm_bias)),
-        *(("h0", h0), ("A0", A0), ("lengths", lengths), ("out", out), ("h_final", h), ("A_final", A)),
-        *(("saved", saved), ("checkpoints", checkpoints)),
-    ):
-        setattr(call, name, pointer(tensor))
-    width = library.function("fw_fast_weights_scratch", z.dtype)(ctypes.byref(call), ctypes.c_int64(0))
-    scratch = buffer(z, call.threads, width)
-    call.scratch = pointer(scratch)
-    library.function("fw_fast_weights_forward", z.dtype)(ctypes.byref(call))
+    tensors = {
+        "weight_hh": weight_hh,
+        "norm_weight": norm_weight,
+        "norm_bias": norm_bias,
+        "z": z,
+        "h0": h0,
+        "A0": A0,
+        "lengths": lengths,
+        "out": out,
+        "h_final": h,
+        "A_final": A,
+        "saved": saved,
+        "checkpoints": checkpoints,
+    }
+    run_core("fw_fast_weights", "forward", _call(z.shape, reals, integers), tensors)
     return results
 
 
-def _fake_forward(
-    z: Tensor,
-    weight_hh: Tensor,
-    norm_weight: Tensor | None,
-    norm_bias: Tensor | None,
-    h0: Tensor | None,
-    A0: Tensor | None,
-    lengths: Tensor | None,
-    reals: list[float],
-    integers: list[int],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return _empty_results(z, norm_weight, A0, integers)
-
-
 def _empty_results(
-    z: Tensor, norm_weight: Tensor | None, A0: Tensor | None, integers: list[int]
+    z: Tensor, norm_weight: Tensor | None, A0: Tensor | None, reals: list[float], integers: list[int]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    members, batch, steps, hidden = z.shape
+    *lead, batch, steps, hidden = z.shape
     inner_steps, _, final, keep = integers
-    count = blocks(z)
-    _, kept = _plan(steps, hidden, A0 is not None)
     size = hidden if final else 0
-    saved = buffer(z, count, _saved_width(steps, hidden, inner_steps, norm_weight is not None) if keep else 0)
+    by_block = (*lead, blocks(batch, z.dtype))
+    saved = _saved_width(steps, hidden, inner_steps, norm_weight is not None)
+    checkpoints = _checkpoints(steps, hidden, reals[1], A0 is not None) * hidden * hidden
     return (
-        z.new_empty(members, batch, steps, hidden),
-        z.new_empty(members, batch, hidden),
-        z.new_empty(members, batch, size, size),
-        saved,
-        buffer(z, count, kept * hidden * hidden if keep else 0),
+        z.new_empty(z.shape),
+        z.new_empty(*lead, batch, hidden),
+        z.new_empty(*lead, batch, size, size),
+        buffer(z, by_block, saved if keep else 0),
+        buffer(z, by_block, checkpoints if keep else 0),
     )
 
 
-def _run_backward(
+def _backward(
     d_out: Tensor | None,
     d_h: Tensor | None,
     d_A: Tensor | None,
@@ -174,127 +154,106 @@ def _run_backward(
     sizes: list[int],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of z, W, gain, bias, h(0) and A(0); those of what was not given are empty."""
+    batch, steps, _, has_A0 = sizes
+    *lead, hidden, _ = weight_hh.shape
+    normed = norm_weight is not None
+    check_saved(saved, batch, _saved_width(steps, hidden, integers[0], normed))
     d_out, d_h, d_A, weight_hh, norm_weight, norm_bias = contiguous(d_out, d_h, d_A, weight_hh, norm_weight, norm_bias)
-    (lengths,) = contiguous(None if lengths is None else lengths.long())
-    if saved.numel() == 0:
-        raise UsageError("the forward pass ran under torch.no_grad() and kept nothing to differentiate")
-    _, steps, _, has_A0 = sizes
-    members, hidden = weight_hh.shape[:2]
-    d_z, d_W, _, _, d_h0, d_A0 = _empty_gradients(weight_hh, norm_weight, sizes)
-    count = blocks(d_z)
-    d_norm = saved.new_empty(members, count // members, 2, hidden if norm_weight is not None else 0)
-    d_boundary = buffer(saved, count, steps * hidden)
-    chunk, _ = _plan(steps, hidden, bool(has_A0))
-    call = _call(d_z.shape, chunk, reals, integers)
-    transposed = weight_hh.mT.contiguous()
-    for name, tensor in (
-        *(("weight_hh", weight_hh), ("weight_hh_transposed", transposed), ("lengths", lengths)),
-        *(("norm_weight", norm_weight), ("norm_bias", norm_bias)),
-        *(("saved", saved), ("checkpoints", checkpoints), ("A0", checkpoints if has_A0 else None)),
-        *(("d_out", d_out), ("d_h_final", d_h), ("d_A_final", d_A)),
-        *(("d_z", d_z), ("d_weight_hh", d_W), ("d_norm", d_norm), ("d_boundary", d_boundary)),
-        *(("d_h0", d_h0), ("d_A0", d_A0)),
-    ):
-        setattr(call, name, pointer(tensor))
-    width = library.function("fw_fast_weights_scratch", saved.dtype)(ctypes.byref(call), ctypes.c_int64(1))
-    scratch = buffer(saved, call.threads, width)
-    call.scratch = pointer(scratch)
-    library.function("fw_fast_weights_backward", saved.dtype)(ctypes.byref(call))
-    return d_z, d_W, d_norm[:, :, 0].sum(1), d_norm[:, :, 1].sum(1), d_h0, d_A0
-
-
-def _fake_backward(
-    d_out: Tensor | None,
-    d_h: Tensor | None,
-    d_A: Tensor | None,
-    weight_hh: Tensor,
-    norm_weight: Tensor | None,
-    norm_bias: Tensor | None,
-    lengths: Tensor | None,
-    saved: Tensor,
-    checkpoints: Tensor,
-    reals: list[float],
-    integers: list[int],
-    sizes: list[int],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return _empty_gradients(weight_hh, norm_weight, sizes)
+    lengths, saved, checkpoints = contiguous(None if lengths is None else lengths.long(), saved, checkpoints)
+    gradients = _empty_gradients(weight_hh, norm_weight, sizes)
+    d_z, d_W, d_gain, d_bias, d_h0, d_A0 = gradients
+    by_block = (*lead, blocks(batch, saved.dtype))
+    tensors = {
+        "weight_hh": weight_hh,
+        "weight_hh_transposed": weight_hh.mT.contiguous(),
+        "norm_weight": norm_weight,
+        "norm_bias": norm_bias,
+        "A0": checkpoints if has_A0 else None,
+        "lengths": lengths,
+        "saved": saved,
+        "checkpoints": checkpoints,
+        "d_out": d_out,
+        "d_h_final": d_h,
+        "d_A_final": d_A,
+        "d_z": d_z,
+        "d_h0": d_h0,
+        "d_A0": d_A0,
+        "d_weight_hh": d_W,
+        "d_norm_weight": d_gain,
+        "d_norm_bias": d_bias,
+        "d_norm": saved.new_empty(*by_block, 2, d_gain.shape[-1]),
+        "d_boundary": buffer(saved, by_block, steps * hidden),
+    }
+    run_core("fw_fast_weights", "backward", _call(d_z.shape, reals, integers), tensors)
+    return gradients
 
 
 def _empty_gradients(
     weight_hh: Tensor, norm_weight: Tensor | None, sizes: list[int]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch, steps, has_h0, has_A0 = sizes
-    members, hidden = weight_hh.shape[:2]
+    *lead, hidden, _ = weight_hh.shape
     normed = hidden if norm_weight is not None else 0
     initial, matrix = (hidden if has_h0 else 0), (hidden if has_A0 else 0)
     new = weight_hh.new_empty
     return (
-        new(members, batch, steps, hidden),
-        new(members, hidden, hidden),
-        new(members, normed),
-        new(members, normed),
-        new(members, batch, initial),
-        new(members, batch, matrix, matrix),
+        new(*lead, batch, steps, hidden),
+        new(weight_hh.shape),
+        new(*lead, normed),
+        new(*lead, normed),
+        new(*lead, batch, initial),
+        new(*lead, batch, matrix, matrix),
     )
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _call(shape: tuple[int, ...], reals: list[float], integers: list[int]) -> library.FastWeightsCall:
+    *lead, batch, steps, hidden = shape
+    return library.FastWeightsCall(
+        members=members(lead),
+        batch=batch,
+        steps=steps,
+        hidden=hidden,
+        threads=torch.get_num_threads(),
+        inner_steps=integers[0],
+        chunk=_chunk(steps, hidden),
+        spacing=_SPACING,
+        tanh=integers[1],
+        decay=reals[0],
+        fast_learning_rate=reals[1],
+        norm_epsilon=reals[2],
+    )
+
+
+def _remember(inputs: tuple[Any, ...], results: tuple[Tensor, ...]) -> tuple[list[Tensor | None], Any]:
     z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, reals, integers = inputs
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(weight_hh, norm_weight, norm_bias, lengths, output[3], output[4])
-    ctx.settings = reals, integers, [z.shape[1], z.shape[2], int(h0 is not None), int(A0 is not None)]
+    sizes = [z.shape[-3], z.shape[-2], int(h0 is not None), int(A0 is not None)]
+    return [weight_hh, norm_weight, norm_bias, lengths, *results[3:]], (reals, integers, sizes)
 
 
-def _gradients(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
-    reals, integers, sizes = ctx.settings
+def _gradients(
+    backward: Callable[..., Any], saved: tuple[Any, ...], settings: Any, upstream: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    _, integers, sizes = settings
     d_out, d_h, d_A, _, _ = upstream
-    final = integers[2]
-    d_z, d_W, d_gain, d_bias, d_h0, d_A0 = _backward(
-        d_out, d_h, d_A if final else None, *ctx.saved_tensors, reals, integers, sizes
-    )
-    normed = ctx.saved_tensors[1] is not None
+    wants_A = integers[2]
+    d_z, d_W, d_gain, d_bias, d_h0, d_A0 = backward(d_out, d_h, d_A if wants_A else None, *saved, *settings)
+    normed = saved[1] is not None
     return (
         *(d_z, d_W, d_gain if normed else None, d_bias if normed else None),
         *(d_h0 if sizes[2] else None, d_A0 if sizes[3] else None, None, None, None),
     )
 
 
-def _no_second_derivative(ctx: Any, *gradients: Any) -> None:
-    raise UsageError('backend "cpu" has no second derivatives; use backend="reference" for them')
-
-
-def _over_members(run: Callable[..., Any], info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
-    return unflatten_members(info.batch_size, run(*flatten_members(info.batch_size, in_dims, arguments)))
-
-
-# What torch.compile traces: operators that it need not look into.
-_forward = torch.library.custom_op(
-    "fastweights::fast_weights_forward", _run_forward, mutates_args=(), device_types="cpu"
+_operator = Operator(
+    "fast_weights",
+    forward=_forward,
+    empty_results=lambda z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, reals, integers: _empty_results(
+        z, norm_weight, A0, reals, integers
+    ),
+    backward=_backward,
+    empty_gradients=lambda d_out, d_h, d_A, weight_hh, norm_weight, *rest: _empty_gradients(
+        weight_hh, norm_weight, rest[-1]
+    ),
+    remember=_remember,
+    gradients=_gradients,
 )
-_forward.register_fake(_fake_forward)
-_backward = torch.library.custom_op(
-    "fastweights::fast_weights_backward", _run_backward, mutates_args=(), device_types="cpu"
-)
-_backward.register_fake(_fake_backward)
-_forward.register_autograd(_gradients, setup_context=_setup_context)
-_backward.register_autograd(_no_second_derivative)
-_forward.register_vmap(functools.partial(_over_members, _forward))
-_backward.register_vmap(functools.partial(_over_members, _backward))
-
-
-class _Forward(torch.autograd.Function):
-    """The forward operator outside torch.compile, where a call of it costs as much as a small layer's recurrence."""
-
-    @staticmethod
-    def forward(*inputs: Any) -> Any:
-        return _run_forward(*inputs)
-
-    setup_context = staticmethod(_setup_context)
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
-        return _gradients(ctx, *upstream)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
-        return _over_members(_Forward.apply, info, in_dims, *arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastweights.kernels.fast_weights.cpu import one_member
+from fastweights.kernels.fast_weights.cpu import run
 from fastweights.types import RNNState
 
 
@@ -24,6 +24,6 @@ def irnn(
     With A(0) = 0 and η = 0 the fast weights stay zero, and one inner step is h(t+1) = ReLU(LN[W h(t) + z(t+1)]).
     """
     h0 = None if state is None else state.h
-    tensors = (z, weight_hh, norm_weight, norm_bias, h0, None, lengths)
-    out, h, _ = one_member(tensors, reals=[0.0, 0.0, norm_epsilon], integers=[1, 0, 0])
+    reals, integers = [0.0, 0.0, norm_epsilon], [1, 0, 0]
+    out, h, _ = run(z, weight_hh, norm_weight, norm_bias, h0, None, lengths, reals, integers)
     return out, RNNState(h)

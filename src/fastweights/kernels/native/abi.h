@@ -39,7 +39,9 @@ typedef struct {
     void* d_h0;            /* (P, B, H) or null: not wanted */
     void* d_A0;            /* (P, B, H, H) or null: not wanted */
     void* d_weight_hh;     /* (P, H, H) */
-    void* d_norm;          /* (N, 2, H): shares of the gradients of gain and bias, or null */
+    void* d_norm_weight;   /* (P, H) or null: no layer norm */
+    void* d_norm_bias;     /* (P, H) */
+    void* d_norm;          /* (N, 2, H): the blocks' shares of the two above */
     void* d_boundary;      /* lanes (N, T, H) */
 } FastWeightsCall;
 
@@ -73,7 +75,11 @@ typedef struct {
     void* d_h0;            /* (P, B, H) or null: not wanted */
     void* d_c0;            /* (P, B, H) or null: not wanted */
     void* d_weight_hh;     /* (P, 4H, H) */
-    void* d_norm;          /* (N, 2, 4H): shares of the gradients of hh_weight and hh_bias, or null */
+    void* d_hh_weight;     /* (P, 4H) or null: no layer norm */
+    void* d_hh_bias;       /* (P, 4H) */
+    void* d_cell_weight;   /* (P, H) */
+    void* d_cell_bias;     /* (P, H) */
+    void* d_norm;          /* (N, 2, 4H): the blocks' shares of the gradients of hh_weight and hh_bias */
     void* d_cell_norm;     /* (N, 2, H): likewise of cell_weight and cell_bias */
     void* d_recurrent;     /* lanes (N, T, 4H): gradient of W h */
 } LSTMCall;

@@ -1,13 +1,16 @@
-"""What the operators of the compiled core share: memory they hand over, and members stacked by vmap."""
+"""What the operators of the compiled core share: the memory that they hand over, and its shapes."""
 
 from __future__ import annotations
 
+import ctypes
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from fastweights.errors import UsageError
 from fastweights.kernels.native import library
 
 
@@ -16,32 +19,38 @@ def contiguous(*tensors: Tensor | None) -> list[Any]:
     return [None if tensor is None else tensor.contiguous() for tensor in tensors]
 
 
-def pointer(tensor: Tensor | None) -> int | None:
-    """Address of a tensor's first number; null for none and for an empty one."""
-    return None if tensor is None or tensor.numel() == 0 else tensor.data_ptr()
+def members(lead: Sequence[int]) -> int:
+    """P, given the leading dimensions."""
+    return math.prod(lead)
 
 
-def blocks(z: Tensor) -> int:
-    """N = P ⌈B / lanes⌉ for z of shape (P, B, …)."""
-    return z.shape[0] * -(-z.shape[1] // library.lanes(z.dtype))
+def blocks(batch: int, dtype: torch.dtype) -> int:
+    """⌈B / lanes⌉, the blocks of one member."""
+    return -(-batch // library.lanes(dtype))
 
 
-def buffer(like: Tensor, count: int, width: int) -> Tensor:
-    """Uninitialised memory for `count` × `width` vectors of lanes, (count, width · lanes)."""
-    return torch.empty(count, width * library.lanes(like.dtype), dtype=like.dtype, device=like.device)
+def buffer(like: Tensor, lead: tuple[int, ...], width: int) -> Tensor:
+    """Uninitialised memory for `width` vectors of lanes, for each of `lead`."""
+    return like.new_empty(*lead, width * library.lanes(like.dtype))
 
 
-def flatten_members(size: int, in_dims: Sequence[int | None], arguments: Sequence[Any]) -> list[Any]:
-    """Arguments with the mapped dimension, or copies for those without it, merged into the dimension of members."""
-    flat = []
-    for dim, argument in zip(in_dims, arguments, strict=True):
-        if isinstance(argument, Tensor):
-            stacked = argument.expand(size, *argument.shape) if dim is None else argument.movedim(dim, 0)
-            argument = stacked.flatten(0, 1)
-        flat.append(argument)
-    return flat
+def check_saved(saved: Tensor, batch: int, width: int) -> None:
+    """Raise UsageError unless `saved` is `width` vectors of lanes for each block, as the forward pass left it."""
+    if saved.numel() == 0:
+        raise UsageError("the forward pass ran under torch.no_grad() and kept nothing to differentiate")
+    if saved.shape[-2:] != (blocks(batch, saved.dtype), width * library.lanes(saved.dtype)):
+        raise UsageError("the SIMD width was changed between the forward and the backward pass; force one for both")
 
 
-def unflatten_members(size: int, results: Sequence[Tensor]) -> tuple[Any, Any]:
-    """Results with the mapped dimension split off again, in front."""
-    return tuple(torch.unflatten(result, 0, (size, -1)) for result in results), (0,) * len(results)
+def run_core(function: str, direction: Literal["forward", "backward"], call: Any, tensors: dict[str, Any]) -> None:
+    """Call the core on a structure with its sizes filled in, and these tensors or None for its pointers."""
+    for name, tensor in tensors.items():
+        if tensor is not None:
+            setattr(call, name, tensor.data_ptr())  # null for an empty one
+    like = tensors["saved"]
+    width = library.function(f"{function}_scratch", like.dtype)(
+        ctypes.byref(call), ctypes.c_int64(direction == "backward")
+    )
+    scratch = buffer(like, (call.threads,), width)
+    call.scratch = scratch.data_ptr()
+    library.function(f"{function}_{direction}", like.dtype)(ctypes.byref(call))

@@ -26,10 +26,15 @@ template <class T, template <class> class Pass, class Call> void run_blocks(cons
         &context);
 }
 
-// The gradient of the shared recurrent matrix (rows, H) of each member, from what its blocks left.
-template <class T>
-void weight_gradients(int64_t members, int64_t batch, int64_t steps, int64_t threads, int64_t rows, int64_t H,
-                      Runs<T> d_rows, Runs<T> h, T* gradient) {
+// The gradient of the shared recurrent matrix (rows, H) of each member, from what its blocks left. A call that began at
+// h(0) = 0 has `d_h0` null, and the product of its first step is zero.
+template <class T, class Call>
+void weight_gradients(const Call& call, int64_t rows, Runs<T> d_rows, Runs<T> h) {
+    const int64_t members = call.members, batch = call.batch, threads = call.threads, H = call.hidden;
+    const int64_t skipped = call.d_h0 ? 0 : 1, steps = call.steps - skipped;
+    T* gradient = static_cast<T*>(call.d_weight_hh);
+    d_rows.first += skipped * d_rows.step;
+    h.first += skipped * h.step;
     struct Context {
         int64_t blocks, steps, rows, H, tiles;
         Runs<T> d_rows, h;
@@ -49,26 +54,44 @@ void weight_gradients(int64_t members, int64_t batch, int64_t steps, int64_t thr
         &context);
 }
 
+// gradient of gain and of bias, each (P, size): the sums of the blocks' shares, in one order however many threads there are.
+template <class T>
+void sum_shares(int64_t members, int64_t batch, const void* shares, int64_t size, void* d_gain, void* d_bias) {
+    if (!d_gain) return;
+    const int64_t blocks = (batch + kLanes<T> - 1) / kLanes<T>;
+    const T* share = static_cast<const T*>(shares);
+    for (int64_t member = 0; member < members; ++member) {
+        T* gain = static_cast<T*>(d_gain) + member * size;
+        T* bias = static_cast<T*>(d_bias) + member * size;
+        clear(gain, size);
+        clear(bias, size);
+        for (int64_t block = 0; block < blocks; ++block, share += 2 * size)
+            for (int64_t i = 0; i < size; ++i) {
+                gain[i] += share[i];
+                bias[i] += share[size + i];
+            }
+    }
+}
+
 template <class T> void fast_weights_backward(const FastWeightsCall& call) {
     run_blocks<T, FastWeightsBackward>(call);
     const int64_t H = call.hidden, S = call.inner_steps;
+    sum_shares<T>(call.members, call.batch, call.d_norm, H, call.d_norm_weight, call.d_norm_bias);
     const bool norm = call.norm_weight != nullptr;
-    weight_gradients<T>(call.members, call.batch, call.steps, call.threads, H, H,
-                        {static_cast<const Vec<T>*>(call.d_boundary), call.steps * H, H},
+    weight_gradients<T>(call, H, {static_cast<const Vec<T>*>(call.d_boundary), call.steps * H, H},
                         {static_cast<const Vec<T>*>(call.saved), Saved<T>::size(H, S, norm, call.steps),
-                         Saved<T>::width(H, S, norm)},
-                        static_cast<T*>(call.d_weight_hh));
+                         Saved<T>::width(H, S, norm)});
 }
 
 template <class T> void lstm_backward(const LSTMCall& call) {
     run_blocks<T, LSTMBackward>(call);
     const int64_t H = call.hidden;
+    sum_shares<T>(call.members, call.batch, call.d_norm, 4 * H, call.d_hh_weight, call.d_hh_bias);
+    sum_shares<T>(call.members, call.batch, call.d_cell_norm, H, call.d_cell_weight, call.d_cell_bias);
     const bool norm = call.hh_weight != nullptr;
-    weight_gradients<T>(call.members, call.batch, call.steps, call.threads, 4 * H, H,
-                        {static_cast<const Vec<T>*>(call.d_recurrent), call.steps * 4 * H, 4 * H},
+    weight_gradients<T>(call, 4 * H, {static_cast<const Vec<T>*>(call.d_recurrent), call.steps * 4 * H, 4 * H},
                         {static_cast<const Vec<T>*>(call.saved), LSTMSaved<T>::size(H, norm, call.steps),
-                         LSTMSaved<T>::width(H, norm)},
-                        static_cast<T*>(call.d_weight_hh));
+                         LSTMSaved<T>::width(H, norm)});
 }
 
 // Independent multiply-adds, enough to fill the pipelines; returns their number of floating-point operations.

@@ -119,7 +119,7 @@ template <class T> struct FastWeightsForward {
         copy(h, H, saved.record(0));
         if (has_A) gather<T>(block.rows(call.A0, H * H), H * H, A);
         for (int64_t chunk = 0; chunk < block.chunks(); ++chunk) run_chunk(chunk);
-        block.write(h_final, H, call.h_final, H);
+        block.write(call.lengths ? h_final : h, H, call.h_final, H);
         if (call.A_final) {
             if (!has_A) clear(A, H * H);
             block.write(A, H * H, call.A_final, H * H);
@@ -141,17 +141,26 @@ template <class T> struct FastWeightsForward {
     // h(t) from h(t−1): the boundary condition, then S inner steps. j counts from the chunk's beginning.
     void step(int64_t t, int64_t j) {
         gather<T>(block.rows(call.z, block.steps * H, t * H), H, boundary);
-        shared_product<T, true>(block.W, H, H, h, boundary);
+        if (t > 0 || call.h0) shared_product<T, true>(block.W, H, H, h, boundary);
         const int64_t slot = call.saved ? t : 0;
-        for (int64_t i = 0; i < H; ++i) saved.query(slot, 0)[i] = block.activate(boundary[i]);
+        V* first = saved.query(slot, 0);
+        for (int64_t i = 0; i < H; ++i) {
+            first[i] = block.activate(boundary[i]);
+            total[i] = boundary[i];
+        }
         for (int64_t s = 0; s < S; ++s) {
             const V* query = saved.query(slot, s);
-            copy(boundary, H, total);
+            if (s > 0) copy(boundary, H, total);
             if (has_A) add_product<T>(A, H, query, block.decay_to(j), total);
             if (block.associates) attend(query, j);
             V* next = s + 1 < S ? saved.query(slot, s + 1) : h;
-            if (block.norm) scale_normalised(slot, s);
-            for (int64_t i = 0; i < H; ++i) next[i] = block.activate(total[i]);
+            if (block.norm) {
+                V* normalised = saved.normalised(slot, s);
+                *saved.inverse_deviation(slot, s) = normalise<T>(total, H, T(call.norm_epsilon), normalised);
+                for (int64_t i = 0; i < H; ++i) next[i] = block.activate(normalised[i] * block.gain[i] + block.bias[i]);
+            } else {
+                for (int64_t i = 0; i < H; ++i) next[i] = block.activate(total[i]);
+            }
         }
         store(t, j, slot);
     }
@@ -177,21 +186,17 @@ template <class T> struct FastWeightsForward {
         return power;
     }
 
-    void scale_normalised(int64_t slot, int64_t s) {
-        V* normalised = saved.normalised(slot, s);
-        *saved.inverse_deviation(slot, s) = normalise<T>(total, H, T(call.norm_epsilon), normalised);
-        for (int64_t i = 0; i < H; ++i) total[i] = normalised[i] * block.gain[i] + block.bias[i];
-    }
-
     // Past the end of a sequence h is zero: that is what is put out, and nothing is stored in A.
     void store(int64_t t, int64_t j, int64_t slot) {
-        const auto counts = T(t) < block.length;
-        for (int64_t i = 0; i < H; ++i) {
-            h_final[i] = counts ? h[i] : h_final[i];
-            h[i] = counts ? h[i] : V{};
+        if (call.lengths) {
+            const auto counts = T(t) < block.length;
+            for (int64_t i = 0; i < H; ++i) {
+                h_final[i] = counts ? h[i] : h_final[i];
+                h[i] = counts ? h[i] : V{};
+            }
         }
-        copy(h, H, past + j * H);
-        copy(h, H, saved.h(slot));
+        V *later = past + j * H, *kept = saved.h(slot);
+        for (int64_t i = 0; i < H; ++i) later[i] = kept[i] = h[i];
         block.write(h, H, call.out, block.steps * H, t * H);
     }
 };
@@ -300,17 +305,18 @@ template <class T> struct FastWeightsBackward {
     void step(int64_t begin, int64_t j, const V* A_begin) {
         const int64_t t = begin + j;
         V* d_bound = d_boundary + t * H;
-        clear(d_bound, H);
-        copy(d_h + t * H, H, g);
         for (int64_t s = S - 1; s >= 0; --s) {
-            const V* value = s + 1 < S ? saved.query(t, s + 1) : saved.h(t);
+            const bool last = s + 1 == S;
+            const V *value = last ? saved.h(t) : saved.query(t, s + 1), *upstream = last ? d_h + t * H : g;
             V* d = d_sum + (j * S + s) * H;
-            for (int64_t i = 0; i < H; ++i) d[i] = g[i] * block.slope(value[i]);
+            for (int64_t i = 0; i < H; ++i) d[i] = upstream[i] * block.slope(value[i]);
             if (block.norm)
                 backward_normalise<T>(saved.normalised(t, s), *saved.inverse_deviation(t, s), block.gain, H, d, d_gain,
                                       d_bias);
-            for (int64_t i = 0; i < H; ++i) d_bound[i] += d[i];
-            clear(g, H);
+            for (int64_t i = 0; i < H; ++i) {
+                d_bound[i] = last ? d[i] : d_bound[i] + d[i];
+                g[i] = V{};
+            }
             if (A_begin) {
                 const T power = block.decay_to(j);
                 add_transposed_product<T>(A_begin, H, d, power, g);

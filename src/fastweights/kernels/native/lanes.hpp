@@ -94,15 +94,18 @@ template <class T> inline T sum_of_lanes(Vec<T> x) {
     return sum;
 }
 
-template <class T> inline Vec<T> dot(const Vec<T>* a, const Vec<T>* b, int64_t size) {
-    Vec<T> even{}, odd{};  // two chains hide the latency of the multiply-add
+// Σ term(i) over i < size, in four chains that hide the latency of an addition.
+template <class T, class Term> inline Vec<T> sum_over(int64_t size, Term term) {
+    Vec<T> sum[4] = {};
     int64_t i = 0;
-    for (; i + 1 < size; i += 2) {
-        even += a[i] * b[i];
-        odd += a[i + 1] * b[i + 1];
-    }
-    if (i < size) even += a[i] * b[i];
-    return even + odd;
+    for (; i + 4 <= size; i += 4)
+        for (int chain = 0; chain < 4; ++chain) sum[chain] += term(i + chain);
+    for (; i < size; ++i) sum[0] += term(i);
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+template <class T> inline Vec<T> dot(const Vec<T>* a, const Vec<T>* b, int64_t size) {
+    return sum_over<T>(size, [&](int64_t i) { return a[i] * b[i]; });
 }
 
 // y[row] (+)= Σ_k M[row][k] x[k] for N rows of a matrix of shared scalars.

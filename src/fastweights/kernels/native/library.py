@@ -33,7 +33,8 @@ class FastWeightsCall(ctypes.Structure):
             (name, ctypes.c_void_p)
             for name in (
                 "weight_hh weight_hh_transposed norm_weight norm_bias z h0 A0 lengths out h_final A_final saved "
-                "checkpoints scratch d_out d_h_final d_A_final d_z d_h0 d_A0 d_weight_hh d_norm d_boundary"
+                "checkpoints scratch d_out d_h_final d_A_final d_z d_h0 d_A0 d_weight_hh d_norm_weight "
+                "d_norm_bias d_norm d_boundary"
             ).split()
         ]
     )
@@ -49,8 +50,8 @@ class LSTMCall(ctypes.Structure):
             (name, ctypes.c_void_p)
             for name in (
                 "weight_hh weight_hh_transposed hh_weight hh_bias cell_weight cell_bias z h0 c0 lengths out h_final "
-                "c_final saved scratch d_out d_h_final d_c_final d_z d_h0 d_c0 d_weight_hh d_norm d_cell_norm "
-                "d_recurrent"
+                "c_final saved scratch d_out d_h_final d_c_final d_z d_h0 d_c0 d_weight_hh d_hh_weight "
+                "d_hh_bias d_cell_weight d_cell_bias d_norm d_cell_norm d_recurrent"
             ).split()
         ]
     )
@@ -122,7 +123,12 @@ def _function(name: str, kind: str, width: str) -> Any:
 
 def lanes(dtype: torch.dtype) -> int:
     """Sequences that one vector of `dtype` holds, at the width in use."""
-    return int(function("fw_lanes", dtype)())
+    return _lanes(_TYPES[dtype], variant())
+
+
+@functools.cache
+def _lanes(kind: str, width: str) -> int:
+    return int(_function("fw_lanes", kind, width)())
 
 
 def fma_peak_gflops(threads: int) -> float:

@@ -77,7 +77,10 @@ template <class T> struct LSTMForward {
     }
 
     void step(int64_t t, int64_t slot) {
-        shared_product<T, false>(W, 4 * H, H, saved.h(slot - 1), recurrent);
+        if (t > 0 || call.h0)
+            shared_product<T, false>(W, 4 * H, H, saved.h(slot - 1), recurrent);
+        else
+            clear(recurrent, 4 * H);
         if (norm) {
             V* normalised = saved.normalised(slot);
             *saved.inverse_deviation(slot) = normalise<T>(recurrent, 4 * H, T(call.norm_epsilon), normalised);
@@ -186,7 +189,7 @@ template <class T> struct LSTMBackward {
         block.write(d, 4 * H, call.d_z, call.steps * 4 * H, t * 4 * H);
         if (norm)
             backward_normalise<T>(saved.normalised(t), *saved.inverse_deviation(t), gain, 4 * H, d, d_gain, d_bias);
-        shared_product<T, false>(W_transposed, H, 4 * H, d, d_h);
+        if (t > 0 || call.d_h0) shared_product<T, false>(W_transposed, H, 4 * H, d, d_h);
     }
 
     // Adds what reaches step t from outside; past the end of a sequence, outputs and state are constants.
