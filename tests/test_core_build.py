@@ -15,7 +15,7 @@ NATIVE = Path(fastweights.__file__).parent / "kernels" / "native"
 COMPILER = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
-# Forward and backward of all three recurrences, on two threads, over sizes around whole blocks and chunks.
+# Forward and backward of every recurrence, on two threads, over sizes around whole blocks and chunks.
 EXERCISE = """
 import itertools, pathlib, sys
 import torch
@@ -29,8 +29,9 @@ assert library.variants() == ("baseline",)
 torch.set_num_threads(2)
 sizes = [(1, 1, 1), (5, 3, 7), (4, 11, 33), (3, 8, 257), (2, 977, 7), (1, 400, 33)]
 for name, (batch, steps, hidden), norm, dtype in itertools.product(
-    ("fast_weights", "irnn", "lstm"), sizes, (False, True), (torch.float32, torch.float64)
+    ("fast_weights", "irnn", "lstm", "associative_lstm"), sizes, (False, True), (torch.float32, torch.float64)
 ):
+    hidden *= 2 if name == "associative_lstm" else 1
     layer = load(name)(3, hidden, layer_norm=norm, backend="cpu", dtype=dtype)
     zeros = (torch.zeros(batch, *size, dtype=dtype, requires_grad=True) for size in layer.state_sizes)
     state = layer.state_type(*zeros)

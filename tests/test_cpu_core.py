@@ -1,4 +1,4 @@
-"""The compiled core against the float64 reference: fast weights, IRNN and LSTM, forward and backward."""
+"""The compiled core against the float64 reference: every recurrence, forward and backward."""
 
 import ctypes
 import itertools
@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fastweights import IRNN, LSTM, UsageError
-from fastweights.kernels import LSTMNorm, fast_weights, irnn, lstm, missing_backends
+from fastweights.kernels import LSTMNorm, associative_lstm, fast_weights, irnn, lstm, missing_backends
+from fastweights.kernels.associative_lstm import cpu as associative_lstm_cpu
 from fastweights.kernels.fast_weights import cpu as fast_weights_cpu
 from fastweights.kernels.lstm import cpu as lstm_cpu
 from fastweights.kernels.native import library
-from fastweights.types import FastWeightState, LSTMState, RNNState
+from fastweights.types import AssociativeLSTMState, FastWeightState, LSTMState, RNNState
 
 pytestmark = pytest.mark.skipif("cpu" in missing_backends(), reason=missing_backends().get("cpu", ""))
 
@@ -104,8 +105,43 @@ def draw_lstm(batch: int, steps: int, hidden: int, *, norm: bool, initial: bool)
     return arguments
 
 
+HEADS, COPIES = 2, 3
+
+
+def call_associative_lstm(arguments: Arguments, **options: Any) -> Results:
+    given = dict(arguments)
+    state = AssociativeLSTMState(given.pop("h"), given.pop("c")) if "h" in given else None
+    half = given["weight_hh"].shape[-1] // 2
+    # Copy s reads entry j of a key at j + s, round the end.
+    permutations = (torch.arange(half) + torch.arange(COPIES)[:, None]) % half
+    permutations = permutations.to(given["z"].device)
+    out, final = associative_lstm(**given, permutations=permutations, heads=HEADS, state=state, **options)
+    return out, *final
+
+
+def draw_associative_lstm(batch: int, steps: int, hidden: int, *, norm: bool, initial: bool) -> Arguments:
+    """`hidden` complex units."""
+    rows = (1 + 8 * HEADS) * hidden
+    arguments = {
+        "z": normal(batch, steps, rows),
+        "weight_hh": normal(rows, 2 * hidden, scale=0.2 * hidden**-0.5),
+    }
+    if norm:
+        arguments["norm_weight"] = normal(rows, mean=0.2, scale=0.1)
+        arguments["norm_bias"] = normal(rows, scale=0.2)
+    if initial:
+        arguments["h"] = normal(batch, 2 * hidden)
+        arguments["c"] = normal(batch, COPIES, 2 * hidden)
+    return arguments
+
+
 FAST_WEIGHTS = Recurrence("fast_weights", call_fast_weights, draw_fast_weights)
-RECURRENCES = [FAST_WEIGHTS, Recurrence("irnn", call_irnn, draw_irnn), Recurrence("lstm", call_lstm, draw_lstm)]
+RECURRENCES = [
+    FAST_WEIGHTS,
+    Recurrence("irnn", call_irnn, draw_irnn),
+    Recurrence("lstm", call_lstm, draw_lstm),
+    Recurrence("associative_lstm", call_associative_lstm, draw_associative_lstm),
+]
 every_recurrence = pytest.mark.parametrize("recurrence", RECURRENCES, ids=str)
 every_norm = pytest.mark.parametrize("norm", [False, True], ids=["plain", "layer_norm"])
 
@@ -411,8 +447,8 @@ def with_changes(**changes: Callable[[Tensor], Tensor]) -> Callable[[Arguments],
     [
         (with_changes(z=lambda z: z[0]), {}, "z must have three dimensions"),
         (with_changes(z=lambda z: z[:, :0]), {}, "none empty"),
-        (with_changes(weight_hh=lambda W: W[:, :-1]), {}, r"weight_hh must have shape \(\d+, 4\), got"),
-        (with_changes(h=lambda h: h[:1]), {}, r"state\.h must have shape \(2, 4\), got \(1, 4\)"),
+        (with_changes(weight_hh=lambda W: W[:, :-1]), {}, r"weight_hh must have shape \(\d+, [48]\), got"),
+        (with_changes(h=lambda h: h[:1]), {}, r"state\.h must have shape \(2, ([48])\), got \(1, \1\)"),
         (with_changes(), {"lengths": torch.ones(3, dtype=torch.long)}, r"lengths must have shape \(2,\), got \(3,\)"),
         (with_changes(), {"lengths": torch.ones(2, dtype=torch.long, device="meta")}, "lengths is on meta but z is on"),
         (with_changes(z=Tensor.float), {}, "all float32 or all float64, got torch.float32, torch.float64"),
@@ -459,6 +495,11 @@ def test_the_core_counts_what_it_keeps_as_python_does():
         call = library.FastWeightsCall(steps=steps, hidden=hidden, inner_steps=inner_steps, norm_weight=gain)
         size = library.function("fw_fast_weights_saved", torch.float32)(ctypes.byref(call))
         assert size == fast_weights_cpu._saved_width(steps, hidden, inner_steps, norm)
+        call = library.AssociativeLSTMCall(
+            steps=steps, hidden=2 * hidden, heads=inner_steps, copies=4, norm_weight=gain
+        )
+        size = library.function("fw_associative_lstm_saved", torch.float32)(ctypes.byref(call))
+        assert size == associative_lstm_cpu._saved_width(steps, 2 * hidden, inner_steps, 4, norm)
         call = library.LSTMCall(steps=steps, hidden=hidden, hh_weight=gain)
         size = library.function("fw_lstm_saved", torch.float32)(ctypes.byref(call))
         assert size == lstm_cpu._saved_width(steps, hidden, norm)

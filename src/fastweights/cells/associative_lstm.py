@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,8 @@ from torch.nn.functional import linear
 
 from fastweights.cells.base import RecurrentLayer
 from fastweights.errors import UsageError
-from fastweights.kernels import associative_lstm
+from fastweights.kernels import PlainBackend, associative_lstm
+from fastweights.kernels.dispatch import check_backend, resolve_plain_backend
 from fastweights.types import AssociativeLSTMState
 
 
@@ -58,6 +59,7 @@ class AssociativeLSTM(RecurrentLayer):
         layer_norm: bool = False,
         forget_bias: float = 1.0,
         batch_first: bool = False,
+        backend: PlainBackend = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -67,6 +69,8 @@ class AssociativeLSTM(RecurrentLayer):
         for name, value in (("copies", copies), ("heads", heads)):
             if value < 1:
                 raise UsageError(f"{name} must be at least 1, got {value!r}")
+        check_backend(backend, PlainBackend)
+        self.backend: PlainBackend = backend
         self.copies = copies
         self.heads = heads
         self.forget_bias = forget_bias
@@ -104,16 +108,21 @@ class AssociativeLSTM(RecurrentLayer):
         normed: Tensor = self.norm_ih(linear(input, self.weight_ih))
         return normed + self.bias
 
+    def backend_for(self, steps: int) -> str:
+        return resolve_plain_backend(self.backend, tuple(self.parameters()))
+
     def scan(
         self, z: Tensor, state: AssociativeLSTMState | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, AssociativeLSTMState]:
-        weights, heads = (self.weight_hh, self.permutations), self.heads
-        if self.norm_hh is None:
-            return associative_lstm(z, *weights, heads=heads, state=state, lengths=lengths)
-        norm = self.norm_hh
-        return associative_lstm(
-            z, *weights, norm.weight, norm.bias, heads=heads, norm_epsilon=norm.eps, state=state, lengths=lengths
-        )
+        weights: tuple[Tensor, ...] = (self.weight_hh, self.permutations)
+        settings: dict[str, Any] = {"heads": self.heads, "backend": self.backend}
+        if self.norm_hh is not None:
+            weights += (self.norm_hh.weight, self.norm_hh.bias)
+            settings["norm_epsilon"] = self.norm_hh.eps
+        return associative_lstm(z, *weights, state=state, lengths=lengths, **settings)
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, copies={self.copies}, heads={self.heads}, forget_bias={self.forget_bias}"
+        return (
+            f"{super().extra_repr()}, copies={self.copies}, heads={self.heads}, forget_bias={self.forget_bias}, "
+            f"backend={self.backend!r}"
+        )

@@ -13,6 +13,7 @@ from torch._C._functorch import TransformType
 
 from fastweights.errors import UsageError, unknown_name
 from fastweights.kernels.activations import ACTIVATIONS, Activation
+from fastweights.kernels.associative_lstm import cpu as associative_lstm_cpu
 from fastweights.kernels.associative_lstm import reference as associative_lstm_reference
 from fastweights.kernels.fast_weights import attention, cpu, reference
 from fastweights.kernels.irnn import cpu as irnn_cpu
@@ -241,6 +242,7 @@ def associative_lstm(
     norm_epsilon: float = 1e-5,
     state: AssociativeLSTMState | None = None,
     lengths: Int[Tensor, " B"] | None = None,
+    backend: PlainBackend = "auto",
 ) -> tuple[Float[Tensor, "B T H"], AssociativeLSTMState]:
     """The recurrence of the associative LSTM (Danihelka et al. 2016) on the input product z, with N = H/2.
 
@@ -253,13 +255,15 @@ def associative_lstm(
         heads: how often a step writes and reads, at least 1.
         norm_epsilon, lengths: as for `fast_weights`.
         state: h(0), (B, H), and the copies, (B, copies, H); None is zeros.
+        backend: "reference", "cpu" or "auto" (see `resolve_plain_backend`).
 
     Returns:
         h(1) … h(T), (B, T, H), and the state after each sequence's last step.
 
     Raises:
-        UsageError: a shape or a value outside the above.
+        UsageError: a shape or a value outside the above, or a backend that cannot run here.
     """
+    check_backend(backend, PlainBackend)
     if heads < 1:
         raise UsageError(f"heads must be at least 1, got {heads!r}")
     batch, _, hidden = _check_z(z, weight_hh, rows=1 + 8 * heads, columns=2)
@@ -270,7 +274,10 @@ def associative_lstm(
     if state is not None:
         _check_shape("state.h", state.h, (batch, hidden), z)
         _check_shape("state.c", state.c, (batch, copies, hidden), z)
-    return associative_lstm_reference.associative_lstm(
+    resolved = resolve_plain_backend(backend, (z, weight_hh, norm_weight, norm_bias, *(state or ())))
+    backends = {"reference": associative_lstm_reference, "cpu": associative_lstm_cpu}
+    run: Callable[..., tuple[Tensor, AssociativeLSTMState]] = backends[resolved].associative_lstm
+    return run(
         z, weight_hh, permutations, norm_weight, norm_bias, state, lengths, heads=heads, norm_epsilon=norm_epsilon
     )
 

@@ -84,4 +84,40 @@ typedef struct {
     void* d_recurrent;     /* lanes (N, T, 4H): gradient of W h */
 } LSTMCall;
 
+typedef struct {
+    int64_t members, batch, steps, hidden; /* P, B, T, H = 2N */
+    int64_t heads, copies;
+    int64_t threads;
+    double norm_epsilon;
+
+    const void* weight_hh;            /* (P, Z, H), Z = (1 + 8 heads) N */
+    const void* weight_hh_transposed; /* (P, H, Z), for the backward pass */
+    const void* norm_weight;          /* (P, Z) or null: no layer norm */
+    const void* norm_bias;            /* (P, Z) */
+    const void* z;                    /* (P, B, T, Z) */
+    const int64_t* permutations;      /* (P, copies, N) */
+    const void* h0;                   /* (P, B, H) or null: zero */
+    const void* c0;                   /* (P, B, copies, H) or null: zero */
+    const int64_t* lengths;           /* (P, B) or null: T */
+
+    void* out;     /* (P, B, T, H) */
+    void* h_final; /* (P, B, H) */
+    void* c_final; /* (P, B, copies, H) */
+
+    void* saved;   /* lanes, or null: no backward pass will follow */
+    void* scratch; /* lanes (threads, scratch width) */
+
+    const void* d_out;     /* (P, B, T, H) or null: zero */
+    const void* d_h_final; /* (P, B, H) or null: zero */
+    const void* d_c_final; /* (P, B, copies, H) or null: zero */
+    void* d_z;             /* (P, B, T, Z) */
+    void* d_h0;            /* (P, B, H) or null: not wanted */
+    void* d_c0;            /* (P, B, copies, H) or null: not wanted */
+    void* d_weight_hh;     /* (P, Z, H) */
+    void* d_norm_weight;   /* (P, Z) or null: no layer norm */
+    void* d_norm_bias;     /* (P, Z) */
+    void* d_norm;          /* (N, 2, Z): the blocks' shares of the two above */
+    void* d_recurrent;     /* lanes (N, T, Z): gradient of W h */
+} AssociativeLSTMCall;
+
 #endif

@@ -1,4 +1,5 @@
 // The C interface of one SIMD width, float and double: compiled once for each width, with FW_VARIANT in every name.
+#include "associative_lstm.hpp"
 #include "fast_weights.hpp"
 #include "lstm.hpp"
 #include "threads.h"
@@ -94,6 +95,18 @@ template <class T> void lstm_backward(const LSTMCall& call) {
                          LSTMSaved<T>::width(H, norm)});
 }
 
+template <class T> void associative_lstm_backward(const AssociativeLSTMCall& call) {
+    run_blocks<T, AssociativeLSTMBackward>(call);
+    const AssociativeLSTMLayout layout(call);
+    const int64_t Z = layout.units();
+    const bool norm = call.norm_weight != nullptr;
+    sum_shares<T>(call.members, call.batch, call.d_norm, Z, call.d_norm_weight, call.d_norm_bias);
+    weight_gradients<T>(call, Z, {static_cast<const Vec<T>*>(call.d_recurrent), call.steps * Z, Z},
+                        {static_cast<const Vec<T>*>(call.saved),
+                         AssociativeLSTMSaved<T>::size(layout, norm, call.steps),
+                         AssociativeLSTMSaved<T>::width(layout, norm)});
+}
+
 // Independent multiply-adds, enough to fill the pipelines; returns their number of floating-point operations.
 template <class T> int64_t multiply_add(int64_t rounds, T* result) {
     constexpr int kChains = 12;
@@ -129,6 +142,18 @@ using namespace fw::FW_VARIANT;
     }                                                                                                                  \
     FW_EXPORT(int64_t fw_lstm_scratch, type)(const LSTMCall* c, int64_t backward) {                                    \
         return backward ? LSTMBackward<T>::scratch_width(*c) : LSTMForward<T>::scratch_width(*c);                      \
+    }                                                                                                                  \
+    FW_EXPORT(void fw_associative_lstm_forward, type)(const AssociativeLSTMCall* c) {                                  \
+        run_blocks<T, AssociativeLSTMForward>(*c);                                                                     \
+    }                                                                                                                  \
+    FW_EXPORT(void fw_associative_lstm_backward, type)(const AssociativeLSTMCall* c) {                                 \
+        associative_lstm_backward<T>(*c);                                                                              \
+    }                                                                                                                  \
+    FW_EXPORT(int64_t fw_associative_lstm_saved, type)(const AssociativeLSTMCall* c) {                                 \
+        return AssociativeLSTMSaved<T>::size(AssociativeLSTMLayout(*c), c->norm_weight != nullptr, c->steps);          \
+    }                                                                                                                  \
+    FW_EXPORT(int64_t fw_associative_lstm_scratch, type)(const AssociativeLSTMCall* c, int64_t backward) {             \
+        return backward ? AssociativeLSTMBackward<T>::scratch_width(*c) : AssociativeLSTMForward<T>::scratch_width(*c); \
     }                                                                                                                  \
     FW_EXPORT(int64_t fw_multiply_add, type)(int64_t rounds, T* result) { return multiply_add<T>(rounds, result); }    \
     FW_EXPORT(int64_t fw_lanes, type)() { return kLanes<T>; }

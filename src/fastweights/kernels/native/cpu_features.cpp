@@ -15,7 +15,7 @@ extern "C" __attribute__((visibility("default"))) int64_t fw_supported() {
     return bits;
 }
 
-// Sizes of the two structures of abi.h, for Python to compare with its own.
+// Sizes of the structures of abi.h, 16 bits each, for Python to compare with its own.
 extern "C" __attribute__((visibility("default"))) int64_t fw_call_sizes() {
-    return int64_t(sizeof(FastWeightsCall)) << 32 | int64_t(sizeof(LSTMCall));
+    return int64_t(sizeof(FastWeightsCall)) << 32 | int64_t(sizeof(LSTMCall)) << 16 | int64_t(sizeof(AssociativeLSTMCall));
 }

@@ -57,6 +57,23 @@ class LSTMCall(ctypes.Structure):
     )
 
 
+class AssociativeLSTMCall(ctypes.Structure):
+    """`AssociativeLSTMCall` of abi.h."""
+
+    _fields_ = (
+        [(name, ctypes.c_int64) for name in "members batch steps hidden heads copies threads".split()]
+        + [("norm_epsilon", ctypes.c_double)]
+        + [
+            (name, ctypes.c_void_p)
+            for name in (
+                "weight_hh weight_hh_transposed norm_weight norm_bias z permutations h0 c0 lengths out h_final c_final "
+                "saved scratch d_out d_h_final d_c_final d_z d_h0 d_c0 d_weight_hh d_norm_weight d_norm_bias d_norm "
+                "d_recurrent"
+            ).split()
+        ]
+    )
+
+
 @functools.cache
 def missing() -> str | None:
     """Why there is no compiled core, and what to do; None if there is one."""
@@ -66,7 +83,8 @@ def missing() -> str | None:
         library = _load()
     except OSError as error:
         return f"the compiled core does not load ({error}): reinstall fastweights on this machine"
-    if library.fw_call_sizes() != (ctypes.sizeof(FastWeightsCall) << 32 | ctypes.sizeof(LSTMCall)):
+    sizes = [ctypes.sizeof(call) for call in (FastWeightsCall, LSTMCall, AssociativeLSTMCall)]
+    if library.fw_call_sizes() != sizes[0] << 32 | sizes[1] << 16 | sizes[2]:
         return "the compiled core is of another version: reinstall fastweights"
     return None
 
