@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: reproduce test format clean
+.PHONY: reproduce test format pictures clean
 
 ## Set up .venv and run the quick reproduction of Table 1.
 reproduce: $(VENV)/.installed
@@ -18,6 +18,10 @@ test: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+## Draw the pictures of docs/tour.md with the page's own code.
+pictures: $(VENV)/.installed
+	sed -n '/^```python/,/^```/{/^```/!p;}' docs/tour.md | MPLBACKEND=agg $(BIN)/python -
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -30,7 +30,7 @@ ALLOWED = {
     "report": FOUNDATION | {"kernels", "cells", "tasks", "training", "experiments", "claims", "bench"},
     "cli": FOUNDATION | {"kernels", "cells", "model", "tasks", "training", "experiments", "claims", "report", "bench"},
     "__main__": {"cli"},
-    "__init__": FOUNDATION | {"kernels", "cells", "tasks", "memories"},
+    "__init__": FOUNDATION | {"kernels", "cells", "tasks", "memories", "dynamics"},
 }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 __version__ = version("fastweights")
 
 if TYPE_CHECKING:
-    from fastweights import kernels, memories, tasks
+    from fastweights import dynamics, kernels, memories, tasks
     from fastweights.cells.associative_lstm import AssociativeLSTM
     from fastweights.cells.fast_weights import FastWeightRNN
     from fastweights.cells.gamma_memory import GammaMemory
@@ -36,7 +36,7 @@ _HOME = {
     "UsageError": "fastweights.errors",
     "RunError": "fastweights.errors",
 }
-_MODULES = ("kernels", "memories", "tasks")
+_MODULES = ("dynamics", "kernels", "memories", "tasks")
 
 __all__ = [
     "IRNN",
@@ -52,6 +52,7 @@ __all__ = [
     "TappedDelayLine",
     "UsageError",
     "__version__",
+    "dynamics",
     "kernels",
     "memories",
     "tasks",

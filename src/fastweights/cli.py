@@ -113,6 +113,64 @@ class Recall:
 
 
 @dataclass(frozen=True)
+class Verify:
+    """Run the check of every mathematical claim of the seed report and print the ledger of verdicts.
+
+    The exit code is 1 if a verdict is not the one on record.
+    """
+
+    only: str | None = None
+    """Check only claims whose id contains this."""
+    list: bool = False
+    """List the claims' ids instead, with the verdicts on record."""
+    markdown: Path | None = None
+    """File to write the ledger to, as Markdown."""
+    figures: Path | None = None
+    """Folder for a picture of every visual claim, SVG and PNG."""
+    json: bool = False
+    """Print the ledger as JSON."""
+
+    def run(self) -> None:
+        from fastweights import claims
+
+        sections = claims.sections(self.only)
+        chosen = [claim for group in sections.values() for claim in group]
+        if self.list:
+            for claim in chosen:
+                print(f"{claim.id}  {claim.verdict.value}")
+            return
+        self._make_folders()
+        from fastweights.report import ledger as report
+        from fastweights.report.progress import follow_checks
+        from fastweights.training.records import write_atomically
+
+        visual = [claim for claim in chosen if claim.figure is not None and self.figures is not None]
+        with follow_checks(_messages, len(chosen) + len(visual)) as begin:
+            ledger = claims.check(sections, begin)
+            pictures, failures = report.save_pictures(visual, self.figures or Path(), begin)
+        if self.markdown is not None:
+            write_atomically(self.markdown, report.markdown_ledger(ledger, report.links(pictures, self.markdown)))
+        if self.json:
+            print(json.dumps(report.values(ledger), indent=2))
+        else:
+            _output.print(report.terminal_ledger(ledger))
+            print(report.summary(ledger))
+        failures += [report.difference(each) for group in ledger.values() for each in group if not each.agrees]
+        if failures:
+            raise RunError("not as recorded:\n" + "\n".join(f"  {each}" for each in failures))
+
+    def _make_folders(self) -> None:
+        """Before minutes of checks, whose results would have no place."""
+        try:
+            if self.figures is not None:
+                self.figures.mkdir(parents=True, exist_ok=True)
+            if self.markdown is not None:
+                self.markdown.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"figures and markdown must be places that can be written: {error}") from error
+
+
+@dataclass(frozen=True)
 class Bench:
     """Time the recurrences beside each other and beside torch's own layers, after checking their results."""
 
@@ -159,6 +217,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "reproduce": Reproduce,
     "train": Train,
     "recall": Recall,
+    "verify": Verify,
     "bench": Bench,
     "info": Info,
 }

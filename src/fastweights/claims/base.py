@@ -6,6 +6,7 @@ the two.
 
 from __future__ import annotations
 
+import difflib
 import math
 import time
 from collections.abc import Callable
@@ -43,27 +44,36 @@ class Measurement:
     """Measured value, what it was compared with, and the tolerance; empty for an exact or symbolic step."""
 
 
-def fact(what: str, holds: bool, numbers: str = "") -> Measurement:
-    """An exact or symbolic step, or a finding without an order, that comes out true or false."""
+def fact(what: str, holds: bool | None, numbers: str = "") -> Measurement:
+    """An exact or symbolic step, or a finding without an order, that comes out true or false.
+
+    None, with which sympy says that it cannot tell, is no counterexample: ArithmeticError.
+    """
+    if holds is None:
+        raise ArithmeticError(f"{what}: undecided")
     return Measurement(what, bool(holds), numbers)
 
 
 def close(what: str, measured: float, expected: float, tolerance: float) -> Measurement:
-    """|measured − expected| ≤ tolerance, absolute."""
-    _not_nan(what, measured, expected)
+    """|measured − expected| ≤ tolerance, absolute, 0 ≤ tolerance < ∞; no infinity is close to another."""
+    _not_nan(what, measured, expected, tolerance, measured - expected)
+    if not 0 <= tolerance < math.inf:
+        raise ArithmeticError(f"{what}: the tolerance must be finite and at least 0, got {tolerance!r}")
     holds = abs(measured - expected) <= tolerance
     return Measurement(what, bool(holds), f"{measured:.6g}, expected {expected:.6g} ± {tolerance:.2g}")
 
 
 def below(what: str, measured: float, bound: float) -> Measurement:
-    """measured ≤ bound."""
+    """measured ≤ bound < ∞."""
     _not_nan(what, measured, bound)
+    _can_fail(what, bound, math.inf)
     return Measurement(what, bool(measured <= bound), f"{measured:.6g}, at most {bound:.6g}")
 
 
 def above(what: str, measured: float, bound: float) -> Measurement:
-    """measured ≥ bound; an overflow to infinity is above."""
+    """measured ≥ bound > −∞; an overflow to infinity is above."""
     _not_nan(what, measured, bound)
+    _can_fail(what, bound, -math.inf)
     return Measurement(what, bool(measured >= bound), f"{measured:.6g}, at least {bound:.6g}")
 
 
@@ -71,6 +81,11 @@ def _not_nan(what: str, *values: float) -> None:
     # A NaN fails every comparison, and would pass for a counterexample.
     if any(math.isnan(value) for value in values):
         raise ArithmeticError(f"{what}: measured NaN")
+
+
+def _can_fail(what: str, bound: float, vacuous: float) -> None:
+    if bound == vacuous:
+        raise ArithmeticError(f"{what}: every number satisfies the bound {bound}")
 
 
 @dataclass(frozen=True)
@@ -169,6 +184,8 @@ def run(claim: Claim) -> Result:
     evidence, error = Evidence(), ""
     try:
         evidence = claim.check()
+        if evidence.corrected and claim.corrected is None:
+            raise TypeError("the check measures a corrected statement, and the claim has none")
     except Exception as raised:  # a broken check must not hide the others' verdicts
         error = f"{type(raised).__name__}: {raised}"
     return Result(claim, evidence, error, time.perf_counter() - began)
@@ -178,7 +195,7 @@ def matching(claims: list[Claim], pattern: str | None) -> list[Claim]:
     """Claims whose id contains `pattern`; all for None. Raises UsageError if there is none."""
     chosen = [each for each in claims if pattern is None or pattern in each.id]
     if not chosen:
-        raise UsageError(
-            f"only={pattern!r} matches no claim; ids look like {claims[0].id!r}, `fastweights verify` lists all"
-        )
+        near = difflib.get_close_matches(pattern or "", [each.id for each in claims], n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UsageError(f"only={pattern!r} matches no claim: {hint}`fastweights verify --list` lists all")
     return chosen

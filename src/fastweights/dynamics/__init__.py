@@ -46,6 +46,7 @@ from fastweights.dynamics.stability import (
     uniformly_stable,
 )
 from fastweights.dynamics.tangents import ProductNorm, product_norm, pull_back, push_forward
+from fastweights.dynamics.vector_field import VectorField, vector_field
 from fastweights.dynamics.verdicts import Finding, Verdict
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "Moments",
     "ProductNorm",
     "SlowPoints",
+    "VectorField",
     "Verdict",
     "asymptotically_stable",
     "ball",
@@ -103,5 +105,6 @@ __all__ = [
     "systems",
     "trajectory",
     "uniformly_stable",
+    "vector_field",
     "weight_jacobian",
 ]

@@ -1,4 +1,4 @@
-"""Learning curves as SVG and PNG."""
+"""Figures as SVG and PNG; of the experiments, learning curves."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def save_learning_curves(curves: LearningCurves, stem: Path) -> list[Path]:
     axes.grid(axis="y", color="0.92")
     axes.set_axisbelow(True)
     axes.legend(frameon=False, loc="best")
-    return [_save(figure, stem.with_suffix(suffix)) for suffix in (".svg", ".png")]
+    return [save_figure(figure, stem.with_suffix(suffix)) for suffix in (".svg", ".png")]
 
 
 def _draw_cell(axes: Axes, cell: str, curves: LearningCurves, colour: str) -> None:
@@ -58,8 +58,9 @@ def _draw_cell(axes: Axes, cell: str, curves: LearningCurves, colour: str) -> No
             axes.plot(updates[last], nll[last], "x", color=colour, markersize=9)
 
 
-def _save(figure: Figure, path: Path) -> Path:
-    # Equal curves give equal files: no date, and ids that do not change from one time to the next.
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write an SVG or PNG, by the suffix of `path`; equal figures give equal files."""
+    # No date, and ids that do not change from one time to the next.
     with mpl.rc_context({"svg.hashsalt": "fastweights", "svg.fonttype": "none"}):
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else {"Software": None})
     return path

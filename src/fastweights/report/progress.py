@@ -1,9 +1,9 @@
-"""Following runs while they train: bars in a terminal, a line now and then in a log."""
+"""Following runs while they train and checks while they run: bars in a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,30 @@ def follow(console: Console) -> Follow:
             yield _Stage(console, bars, name, configs).observe
 
     return stage
+
+
+@contextmanager
+def follow_checks(console: Console, count: int) -> Iterator[Callable[[str, str], None]]:
+    """What is told the section and the id of each of `count` checks as it begins; in a log, a line for each section."""
+    bars = Progress(
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    with bars:
+        task = bars.add_task("", total=count)
+        begun: dict[str, int] = {}
+
+        def begin(section: str, id: str) -> None:
+            if section not in begun and not console.is_terminal:
+                console.print(section, highlight=False, markup=False, soft_wrap=True)
+            bars.update(task, completed=sum(begun.values()), description=id)
+            begun[section] = begun.get(section, 0) + 1
+
+        yield begin
 
 
 def _bars(console: Console) -> Progress:

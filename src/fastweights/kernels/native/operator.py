@@ -85,7 +85,7 @@ def _custom_op(name: str, run: Callable[..., Any], fake: Callable[..., Any]) -> 
     operator = torch.library.custom_op(f"fastweights::{name}", run, mutates_args=(), device_types="cpu")
     operator.register_fake(fake)
 
-    def over_members(info: Any, in_dims: Sequence[int | None], *arguments: Any) -> tuple[Any, Any]:
+    def over_members(info: Any, in_dims: Sequence[Any], *arguments: Any) -> tuple[Any, Any]:
         results = operator(*_stacked(info.batch_size, in_dims, arguments))
         return results, (0,) * len(results)
 
@@ -93,7 +93,7 @@ def _custom_op(name: str, run: Callable[..., Any], fake: Callable[..., Any]) -> 
     return operator
 
 
-def _stacked(size: int, in_dims: Sequence[int | None], arguments: Sequence[Any]) -> list[Any]:
+def _stacked(size: int, in_dims: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
     """Arguments with the mapped dimension in front, or that many copies of those without it."""
     stacked = []
     for dim, argument in zip(in_dims, arguments, strict=True):
