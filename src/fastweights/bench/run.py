@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -70,7 +69,7 @@ def run(points: tuple[Point, ...], notify: Callable[[str], None]) -> Report:
     measurements: list[Measurement] = []
     for point in points:
         notify(str(point))
-        with _threads(point.threads):
+        with environment.threads(point.threads):
             if point.threads not in peaks and "cpu" not in kernels.missing_backends():
                 peaks[point.threads] = library.fma_peak_gflops(point.threads)
             measurements += _measure(point, peaks.get(point.threads))
@@ -114,13 +113,3 @@ def _gflops(contender: Contender, point: Point, which: Pass, seconds: float) -> 
     if contender.scope != "recurrence":
         return None
     return fast_weight_flops(point, which) / seconds / 1e9
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -266,7 +265,7 @@ def train(run: RunDirectory, *, stop: Callable[[], bool], notify: Callable[[dict
     with run.locked():
         if run.result() is not None:
             return True
-        with _threads(run.config().threads), torch.random.fork_rng(devices=[]):
+        with environment.threads(run.config().threads), torch.random.fork_rng(devices=[]):
             trainer = Trainer(run)
             ending = _advance(trainer, stop, notify)
             if ending is not None:
@@ -304,14 +303,3 @@ def _advance(
     if progress.zeros_in_a_row >= config.zero_evaluations:
         return "finished", f"validation error zero {config.zero_evaluations} times in a row"
     return "finished", "budget used up"
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Run with `count` torch threads, and as many as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
