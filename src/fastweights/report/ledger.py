@@ -47,7 +47,8 @@ def summary(ledger: Ledger) -> str:
     outcomes = "".join(f"{counts[verdict]} {verdict.value}, " for verdict in Verdict if counts[verdict])
     differing = sum(not each.agrees for each in results)
     seconds = sum(each.seconds for each in results)
-    return f"{len(results)} claims: {outcomes}{differing} DIFFER; {seconds:.1f} s"
+    noun = "claim" if len(results) == 1 else "claims"
+    return f"{len(results)} {noun}: {outcomes}{differing} DIFFER; {seconds:.1f} s"
 
 
 def difference(result: Result) -> str:
