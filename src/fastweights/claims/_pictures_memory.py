@@ -1,0 +1,59 @@
+"""Pictures of the claims about memories: each computes what it shows, and draws theory beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from fastweights import memories
+from fastweights.claims._trials_memory import bit_errors, crosstalk, forgetting_noise
+from fastweights.memories.base import Kind
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe & Ito's palette, told apart by colour-blind readers.
+BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.45"
+
+
+def draw_forgetting(figure: Figure) -> None:
+    """Signal-to-noise ratio of what a decaying memory recalls, by the age of the item."""
+    decay, units, items, shown = 0.95, 100, 150, 61
+    axes = figure.subplots()
+    ages = torch.arange(items, dtype=torch.float64)
+    drawn: tuple[tuple[Kind, str], ...] = (("heteroassociative", BLUE), ("autoassociative", VERMILION))
+    for kind, colour in drawn:
+        noise = forgetting_noise(decay, units, items, kind, trials=50).mean(dim=0)
+        measured = decay ** (2 * ages) / noise
+        theory = [memories.signal_to_noise(decay, units, age, items=items, kind=kind) for age in range(shown)]
+        axes.plot(range(shown), theory, color=colour, label=f"{kind}, theory")
+        axes.plot(ages[:shown:3], measured[:shown:3], "o", color=colour, markersize=4, label="measured, 50 trials")
+    axes.axhline(1, color=GREY, linestyle="--", linewidth=1)
+    axes.axvline(memories.window(decay), color=GREY, linestyle=":", linewidth=1.5, label="window 1/(1 − λ²)")
+    axes.set(
+        yscale="log",
+        xlabel="age a of the item (steps)",
+        ylabel="signal-to-noise ratio",
+        title=f"A ← λA + ηhhᵀ forgets: λ = {decay}, N = {units}",
+    )
+    axes.legend(frameon=False)
+
+
+def draw_crosstalk(figure: Figure) -> None:
+    """What a linear associator adds to a recalled value, and how often that turns a sign, by its load."""
+    units = 401
+    counts = [1 + 20 * step for step in range(1, 21)]
+    loads = [memories.load(count, units) for count in counts]
+    left, right = figure.subplots(1, 2)
+    measured = [crosstalk(count, units, 2).mean().item() for count in counts]
+    left.plot(loads, [memories.crosstalk_variance(count, units) for count in counts], color=GREY, label="(s − 1)/N")
+    left.plot(loads, measured, "o", color=BLUE, markersize=4, label=f"measured, N = {units}")
+    left.set(xlabel="load q = s/N", ylabel="mean squared crosstalk", title="Crosstalk of random keys")
+    wrong = [bit_errors(count, units, 4).mean().item() for count in counts]
+    right.plot(loads, [memories.bit_error(count, units) for count in counts], color=GREY, label="½ erfc √(N/2(s − 1))")
+    right.plot(loads, wrong, "o", color=VERMILION, markersize=4, label=f"measured, N = {units}")
+    right.set(xlabel="load q = s/N", ylabel="fraction of wrong signs", title="Errors of recall")
+    for axes in (left, right):
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False)
