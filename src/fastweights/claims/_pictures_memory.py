@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from fastweights import memories
-from fastweights.claims._trials_memory import bit_errors, crosstalk, forgetting_noise
+from fastweights.claims._trials_memory import bit_errors, correlated_inputs, crosstalk, forgetting_noise, normal
 from fastweights.memories.base import Kind
 
 if TYPE_CHECKING:
@@ -57,3 +57,23 @@ def draw_crosstalk(figure: Figure) -> None:
     for axes in (left, right):
         axes.set_ylim(bottom=0)
         axes.legend(frameon=False)
+
+
+def draw_hebb_divergence(figure: Figure) -> None:
+    """The length of one unit's weights under plain Hebbian learning and under Oja's rule, with both closed forms."""
+    inputs, weights = correlated_inputs(), 0.05 * normal(1, 3, seed=1)
+    C = memories.learning.correlation(inputs)
+    duration, steps = 8.0, 400
+    times = torch.linspace(0, duration, steps + 1, dtype=torch.float64)
+    axes = figure.subplots()
+    for name, rule, flow, colour in (
+        ("Hebb, dw/dt = C w", memories.hebb, memories.hebb_flow, VERMILION),
+        ("Oja, dw/dt = C w − (wᵀC w) w", memories.oja, memories.oja_flow, BLUE),
+    ):
+        path = memories.integrate(rule, weights, inputs, duration=duration, steps=steps).flatten(1).norm(dim=1)
+        closed = [flow(weights, C, time.item()).norm().item() for time in times[::20]]
+        axes.plot(times, path, color=colour, label=f"{name}, integrated")
+        axes.plot(times[::20], closed, "o", color=colour, markersize=4, label="closed form")
+    axes.axhline(1, color=GREY, linestyle="--", linewidth=1)
+    axes.set(yscale="log", xlabel="time t = α · steps", ylabel="‖w(t)‖", title="Hebbian learning needs a constraint")
+    axes.legend(frameon=False)
