@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from fastweights import memories
-from fastweights.claims._trials_memory import bit_errors, correlated_inputs, crosstalk, forgetting_noise, normal
+from fastweights.claims._trials_memory import (
+    bit_errors,
+    correlated_inputs,
+    crosstalk,
+    final_overlaps,
+    forgetting_noise,
+    normal,
+    seeded,
+    signs,
+)
 from fastweights.memories.base import Kind
 
 if TYPE_CHECKING:
@@ -77,3 +86,45 @@ def draw_hebb_divergence(figure: Figure) -> None:
     axes.axhline(1, color=GREY, linestyle="--", linewidth=1)
     axes.set(yscale="log", xlabel="time t = α · steps", ylabel="‖w(t)‖", title="Hebbian learning needs a constraint")
     axes.legend(frameon=False)
+
+
+def draw_hopfield_recall(figure: Figure) -> None:
+    """A stored picture, a damaged copy of it and what is recalled, and the energy on the way down."""
+    side, items = 20, 20
+    x = torch.linspace(-1, 1, side)
+    radius = (x[:, None] ** 2 + x**2).sqrt()
+    ring = torch.where((radius > 0.45) & (radius < 0.85), 1.0, -1.0).flatten()[None].double()
+    network = memories.HopfieldNetwork().store(torch.cat([ring, signs(items - 1, side**2)]))
+    probe = memories.flip(ring, 0.3, generator=seeded(1))
+    run = network.relax(probe, generator=seeded(2))
+    grid = figure.add_gridspec(2, 3)
+    for column, (name, state) in enumerate((("stored", ring), ("30 % flipped", probe), ("recalled", run.state))):
+        axes = figure.add_subplot(grid[0, column])
+        axes.imshow(state.view(side, side), cmap="gray_r", vmin=-1, vmax=1)
+        axes.set(title=name, xticks=[], yticks=[])
+    axes = figure.add_subplot(grid[1, :])
+    axes.plot(run.energy[:, 0], color=BLUE, label="E = −½ xᵀW x in recall")
+    axes.axhline(network.energy(ring).item(), color=GREY, linestyle="--", label="energy of the stored picture")
+    axes.set(xlabel="updates of one unit", ylabel="energy E", title=f"{items} patterns, N = {side**2} units")
+    axes.legend(frameon=False)
+
+
+def draw_hopfield_capacity(figure: Figure) -> None:
+    """Overlap of the state at rest with the stored pattern it started from, by the load, against the AGS theory."""
+    units = 1000
+    critical = memories.hopfield_theory.critical_point()
+    curve = torch.linspace(0.02, critical.load, 200, dtype=torch.float64)
+    loads = [0.04 + 0.01 * step for step in range(15)]
+    axes = figure.subplots()
+    theory = [memories.hopfield_theory.retrieval_overlap(load) for load in curve.tolist()[:-1]] + [critical.overlap]
+    axes.plot(curve, theory, color=GREY, label="Amit, Gutfreund & Sompolinsky (1985)")
+    axes.plot([critical.load, 0.19], [0, 0], color=GREY)
+    measured = [final_overlaps(load, units, 30).mean().item() for load in loads]
+    axes.plot(loads, measured, "o", color=VERMILION, markersize=5, label=f"measured, N = {units}")
+    axes.axvline(critical.load, color=BLUE, linestyle=":", label=f"α_c = {critical.load:.4f}")
+    axes.set(
+        xlabel="load α = P/N",
+        ylabel="overlap m with the stored pattern",
+        title="Capacity of the Hopfield network with Hebb's rule",
+    )
+    axes.legend(frameon=False, loc="lower left")

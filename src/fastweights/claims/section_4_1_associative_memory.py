@@ -218,7 +218,7 @@ def no_convergence() -> Evidence:
     return Evidence(
         printed=(
             close("growth rate of ‖W(t)‖ against the largest eigenvalue of C", growth(plain), top, tolerance),
-            above("it", growth(plain), 0.0),
+            above("growth rate of ‖W(t)‖", growth(plain), 1.0),
             close("with decay γ = 1.2 λ, growth rate against λ − γ", growth(damped), -0.2 * top, tolerance),
             close("Oja's rule: ‖w‖ at t = 20", normalised[-1].norm().item(), 1, tolerance),
             below("Oja's rule: distance from its closed form", largest(normalised[-1] - closed), tolerance),
