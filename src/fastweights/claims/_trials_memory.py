@@ -13,9 +13,7 @@ from fastweights.claims.base import Measurement, close
 from fastweights.memories.base import Kind
 
 STANDARD_ERRORS = 5.0
-"""Tolerance of a mean: chance exceeds it once in 10⁶ for normal samples, and about once in 10⁴ for 20 samples."""
-
-MEAN_INPUT = (0.7, 0.5, -0.4)
+"""Tolerance of a mean: chance exceeds it about once in 10⁴ for 20 samples, and more rarely for more."""
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -35,7 +33,8 @@ def signs(count: int, units: int, seed: int = 0) -> Tensor:
 
 def orthonormal(count: int, units: int, seed: int = 0) -> Tensor:
     """Orthonormal keys, one a row, (count, units)."""
-    return torch.linalg.qr(normal(units, count, seed=seed)).Q.T
+    columns: Tensor = torch.linalg.qr(normal(units, count, seed=seed)).Q
+    return columns.T
 
 
 def largest(difference: Tensor) -> float:
@@ -98,9 +97,9 @@ def forgetting_noise(decay: float, units: int, items: int, kind: Kind, trials: i
 
 
 def correlated_inputs(samples: int = 400) -> Tensor:
-    """Samples x ∈ R³ of unequal variances and a mean of their own, (samples, 3)."""
+    """Samples x ∈ R³ whose C = E[x xᵀ] has unequal eigenvalues and no zero entry, (samples, 3)."""
     spread = torch.tensor([[1.0, 0.3, 0.0], [0.0, 0.6, 0.2], [0.0, 0.0, 0.4]], dtype=torch.float64)
-    return normal(samples, 3, seed=5) @ spread + torch.tensor(MEAN_INPUT, dtype=torch.float64)
+    return normal(samples, 3, seed=5) @ spread + torch.tensor([0.7, 0.5, -0.4], dtype=torch.float64)
 
 
 def first_step_errors(items: int, units: int, trials: int) -> Tensor:

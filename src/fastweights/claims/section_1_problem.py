@@ -65,13 +65,13 @@ def memory_between_sequences() -> Evidence:
 )
 def stores_the_sequence() -> Evidence:
     out, state = _layer()(normal(12, 8, seed=1))
-    remembered = memories.DecayingMemory(0.95, 0.5).store(out).weights
+    written = memories.DecayingMemory(0.95, 0.5).store(out).weights
     decay, units, items = 0.95, 100, 150
     kinds: tuple[Kind, ...] = ("heteroassociative", "autoassociative")
     noise = {kind: forgetting_noise(decay, units, items, kind, trials=200) for kind in kinds}
     return Evidence(
         printed=(
-            below("max |A(T) − Σ_t λ^{T−t} η h(t) h(t)ᵀ| after 12 steps", largest(state.fast_weights - remembered), 1e-12),
+            below("max |A(T) − Σ_t λ^{T−t} η h(t) h(t)ᵀ|, T = 12", largest(state.fast_weights - written), 1e-12),
             *(
                 mean_of_trials(
                     f"{kind} noise over signal at age {age}, N = {units}, λ = {decay}",

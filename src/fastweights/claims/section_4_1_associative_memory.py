@@ -140,8 +140,8 @@ def order_of_the_product() -> Evidence:
     "4.1/correlation-matrix",
     source="§4.1, the matrix with entries x_j x_k, “as Δt → 0”",
     printed="The matrix C of the limit has the entries x_j x_k of the input.",
-    corrected="C = E[x xᵀ]: while W moves by a fixed amount in ever smaller steps, ever more inputs pass and only their "
-    "average acts. One input's x xᵀ is the matrix only of one step.",
+    corrected="C = E[x xᵀ]: while W moves by a fixed amount in ever smaller steps, ever more inputs pass, and only "
+    "their average acts. One input's x xᵀ is the matrix of one step only.",
     verdict=Verdict.HOLDS_CORRECTED,
 )
 def correlation_matrix() -> Evidence:
@@ -156,7 +156,13 @@ def correlation_matrix() -> Evidence:
     scale = largest(limit)
     coarse, fine = (largest(from_samples(steps) - limit) / scale for steps in (200, 20_000))
     return Evidence(
-        printed=(below("relative distance of 20 000 small steps from the flow of one x xᵀ", largest(from_samples(20_000) - of_one) / scale, 0.05),),
+        printed=(
+            below(
+                "relative distance of 20 000 small steps from the flow of one x xᵀ",
+                largest(from_samples(20_000) - of_one) / scale,
+                0.05,
+            ),
+        ),
         corrected=(
             below("relative distance from the flow of E[x xᵀ]", fine, 0.05),
             # The samples' noise sums to O(√α): a tenth for a hundred times as many steps, and a factor of 3 for chance.
@@ -169,8 +175,8 @@ def correlation_matrix() -> Evidence:
     "4.1/zero-weights-one-update",
     source="§4.1, “the weights matrix initially being the zero matrix …”",
     printed="From zero weights, one update Δw_ij = α x_j y_i with y = W x makes a memory that recalls perfectly.",
-    corrected="With y = W x zero weights stay zero. The output must be held at the value g, with unit keys and one update "
-    "for each pattern; then recall is perfect.",
+    corrected="With y = W x zero weights stay zero. The output must be held at the value g, with orthonormal keys and "
+    "one update for each pattern; then recall is perfect.",
     verdict=Verdict.HOLDS_CORRECTED,
 )
 def zero_weights_one_update() -> Evidence:
@@ -185,7 +191,11 @@ def zero_weights_one_update() -> Evidence:
         printed=(below("max |W f − f| after one update from zero", largest(pattern @ free.T - pattern), 1e-12),),
         corrected=(
             below("max |W| after it", largest(free), 0.0),
-            below("max |A f − f|, output held, one update for each of 5 unit patterns", largest(held.recall(patterns) - patterns), 1e-12),
+            below(
+                "max |A f − f|, output held, one update for each of 5 orthonormal patterns",
+                largest(held.recall(patterns) - patterns),
+                1e-12,
+            ),
         ),
     )
 
@@ -230,8 +240,8 @@ def no_convergence() -> Evidence:
     "4.1/one-update-suffices",
     source="§4.1, “given orthogonal key patterns only one weight update is needed …”",
     printed="Given orthogonal keys, only one weight update is needed.",
-    corrected="Given orthonormal keys, one update for each pair is needed and no more: a second pass doubles what Hebb's "
-    "rule recalls, while the delta rule rests there.",
+    corrected="Given orthonormal keys, one update for each pair is needed and no more: a second pass doubles what "
+    "Hebb's rule recalls, while the delta rule rests there.",
     verdict=Verdict.HOLDS_CORRECTED,
 )
 def one_update_suffices() -> Evidence:
@@ -276,7 +286,7 @@ def nonorthogonal_keys() -> Evidence:
                 memories.crosstalk_variance(items, units),
             ),
             above("max |A f_j − g_j|", error(memories.CorrelationMemory()), 0.5),
-            below("max |A f_j − g_j| of the pseudo-inverse memory, the same keys", error(memories.PseudoInverseMemory()), 1e-10),
+            below("max |A f_j − g_j| of the pseudo-inverse memory", error(memories.PseudoInverseMemory()), 1e-10),
             close("rank of the products f_iᵀf_j of 101 keys of 100 entries, 101 if orthogonal", rank, units, 0),
         )
     )
