@@ -100,7 +100,7 @@ def draw_hopfield_recall(figure: Figure) -> None:
     grid = figure.add_gridspec(2, 3)
     for column, (name, state) in enumerate((("stored", ring), ("30 % flipped", probe), ("recalled", run.state))):
         axes = figure.add_subplot(grid[0, column])
-        axes.imshow(state.view(side, side), cmap="gray_r", vmin=-1, vmax=1)
+        axes.imshow(state.view(side, side).numpy(), cmap="gray_r", vmin=-1, vmax=1)
         axes.set(title=name, xticks=[], yticks=[])
     axes = figure.add_subplot(grid[1, :])
     axes.plot(run.energy[:, 0], color=BLUE, label="E = −½ xᵀW x in recall")

@@ -131,7 +131,7 @@ def order_of_the_product() -> Evidence:
             below("max |ΔW/α − W C|, m = 2", largest(memories.hebb(wide, inputs) - wide @ C), 1e-12),
             below("max |(ΔW/α)ᵀ − C Wᵀ|, m = 2", largest(memories.hebb(wide, inputs).T - C @ wide.T), 1e-12),
             # Euler's error is c α + O(α²), so that halving α halves it up to a part of order α.
-            close("error of the steps at α = 0.01 over that at 0.005, W(1) = W(0) e^C", error / halved, 2, 0.05),
+            close("error of the steps at α = 0.01 over that at 0.005, W(1) = W(0) e^C", error / halved, 2.0, 0.05),
         ),
     )
 
@@ -230,7 +230,7 @@ def no_convergence() -> Evidence:
             close("growth rate of ‖W(t)‖ against the largest eigenvalue of C", growth(plain), top, tolerance),
             above("growth rate of ‖W(t)‖", growth(plain), 1.0),
             close("with decay γ = 1.2 λ, growth rate against λ − γ", growth(damped), -0.2 * top, tolerance),
-            close("Oja's rule: ‖w‖ at t = 20", normalised[-1].norm().item(), 1, tolerance),
+            close("Oja's rule: ‖w‖ at t = 20", normalised[-1].norm().item(), 1.0, tolerance),
             below("Oja's rule: distance from its closed form", largest(normalised[-1] - closed), tolerance),
         )
     )
@@ -277,7 +277,7 @@ def nonorthogonal_keys() -> Evidence:
         return largest(memory.store(keys, values).recall(keys) - values)
 
     crowded = memories.random_unit_vectors(units + 1, units, generator=seeded(2), dtype=torch.float64)
-    rank = int(torch.linalg.matrix_rank(crowded @ crowded.T))
+    rank = float(torch.linalg.matrix_rank(crowded @ crowded.T))
     return Evidence(
         printed=(
             mean_of_trials(
@@ -287,7 +287,7 @@ def nonorthogonal_keys() -> Evidence:
             ),
             above("max |A f_j − g_j|", error(memories.CorrelationMemory()), 0.5),
             below("max |A f_j − g_j| of the pseudo-inverse memory", error(memories.PseudoInverseMemory()), 1e-10),
-            close("rank of the products f_iᵀf_j of 101 keys of 100 entries, 101 if orthogonal", rank, units, 0),
+            close("rank of the products f_iᵀf_j of 101 keys of 100 entries, 101 if orthogonal", rank, 100.0, 0.0),
         )
     )
 

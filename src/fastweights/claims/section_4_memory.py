@@ -172,7 +172,7 @@ def recall_from_damaged_keys() -> Evidence:
             below(
                 "Hopfield network, 15 patterns of 500 units, 20 % flipped or 50 % erased: wrong bits of all 15 000",
                 float((attracted != patterns.repeat(2, 1)).sum()),
-                0,
+                0.0,
             ),
         ),
     )
@@ -192,18 +192,18 @@ def load_definition() -> Evidence:
     units = 64
     before = memories.CorrelationMemory().store(signs(5, units))
     old = before.weights
-    involved = int((before.store(signs(1, units, seed=1)).weights != old).any(dim=1).sum())
+    involved = float((before.store(signs(1, units, seed=1)).weights != old).any(dim=1).sum())
     patterns = signs(80, units, seed=2)
     moved = memories.DenseHopfield(3).store(patterns).recall(patterns, max_sweeps=1, generator=seeded())
     kept = int((moved == patterns).all(dim=1).sum())
     return Evidence(
         printed=(
-            below("neurons that one more pattern uses, of 64", involved, 1),
-            above("l = N − s, s patterns kept without a wrong bit by a dense memory, N = 64", units - kept, 0),
+            below("neurons that one more pattern uses, of 64", involved, 1.0),
+            above("l = N − s, s patterns kept without a wrong bit by a dense memory, N = 64", float(units - kept), 0.0),
         ),
         corrected=(
-            close("neurons that one more pattern uses, of 64", involved, units, 0),
-            above("load of the dense memory", memories.load(kept, units), 1),
+            close("neurons that one more pattern uses, of 64", involved, 64.0, 0.0),
+            above("load of the dense memory", memories.load(kept, units), 1.0),
             mean_of_trials("wrong signs at load 0.2, N = 205", bit_errors(41, 205, 40), memories.bit_error(41, 205)),
             mean_of_trials("wrong signs at load 0.2, N = 605", bit_errors(121, 605, 10), memories.bit_error(121, 605)),
             below(
@@ -244,7 +244,7 @@ def small_load() -> Evidence:
                 )
                 for items in (61, 121, 241)
             ),
-            below("wrong signs of 60 150 at q = 0.04", float(bit_errors(15, units, 10).sum()) * 15 * units, 0),
+            below("wrong signs of 60 150 at q = 0.04", float(bit_errors(15, units, 10).sum()) * 15 * units, 0.0),
             below("theory for them, expected number", memories.bit_error(15, units) * 15 * units * 10, 0.05),
         )
     )
@@ -303,7 +303,7 @@ def structure_and_task() -> Evidence:
             below("autoassociative: lack of overlap after one turn", 1 - overlap(once, keys), 0.25),
             below("the same when the feedback has come to rest", 1 - overlap(at_rest, keys), 0.01),
             above("heteroassociative: overlap of the recalled values", overlap(recalled, values), 0.75),
-            mean_of_trials("overlap with the values after another turn", memories.overlap(fed_back, values), 0),
+            mean_of_trials("overlap with the values after another turn", memories.overlap(fed_back, values), 0.0),
         )
     )
 

@@ -69,9 +69,9 @@ def suited_to_autoassociation() -> Evidence:
 
     return Evidence(
         printed=(
-            below("wrong bits of 12 500, from 25 stored patterns of 500 units", wrong(patterns), 0),
-            below("from 25 % of the bits flipped", wrong(memories.flip(patterns, 0.25, generator=seeded(1))), 0),
-            below("from half of the bits unknown", wrong(memories.erase(patterns, 0.5, generator=seeded(1))), 0),
+            below("wrong bits of 12 500, from 25 stored patterns of 500 units", wrong(patterns), 0.0),
+            below("from 25 % of the bits flipped", wrong(memories.flip(patterns, 0.25, generator=seeded(1))), 0.0),
+            below("from half of the bits unknown", wrong(memories.erase(patterns, 0.5, generator=seeded(1))), 0.0),
         )
     )
 
@@ -94,8 +94,8 @@ def additive_model() -> Evidence:
     return Evidence(
         printed=(
             below("max |field − (−x + W tanh 20x)|, the binary W", largest(graded.field(states) - by_unit), ROUNDING),
-            below("wrong signs of 500 at rest, from 20 % flipped", float((at_rest != patterns).sum()), 0),
-            below("the binary network's changes of these signs", largest(binary.recall(at_rest) - at_rest), 0),
+            below("wrong signs of 500 at rest, from 20 % flipped", float((at_rest != patterns).sum()), 0.0),
+            below("the binary network's changes of these signs", largest(binary.recall(at_rest) - at_rest), 0.0),
             below("largest rise of the energy in a step of the flow", flow.energy.diff(dim=0).max().item(), ROUNDING),
         )
     )
@@ -170,10 +170,10 @@ def synchronous_cycles() -> Evidence:
     odd_one_out = torch.tensor([[1.0, -1.0, -1.0]], dtype=torch.float64)
     return Evidence(
         printed=(
-            close("period of W = [[0, −1], [−1, 0]]", pair.relax(start, update="synchronous").period.item(), 2, 0),
-            close("updated one by one", pair.relax(start, generator=seeded()).period.item(), 1, 0),
-            close("of 100 probes those that end so, random symmetric W", random, 100, 0),
-            close("the same of one probe of a ring, which is not symmetric", settled(ring, odd_one_out), 0, 0),
+            close("period of W = [[0, −1], [−1, 0]]", float(pair.relax(start, update="synchronous").period), 2.0, 0.0),
+            close("updated one by one", float(pair.relax(start, generator=seeded()).period), 1.0, 0.0),
+            close("of 100 probes those that end so, random symmetric W", random, 100.0, 0.0),
+            close("the same of one probe of a ring, which is not symmetric", settled(ring, odd_one_out), 0.0, 0.0),
         )
     )
 
@@ -201,7 +201,7 @@ def capacity() -> Evidence:
                 1 - final_overlaps(0.10, 1000, 100),
                 1 - theory.retrieval_overlap(0.10),
             ),
-            close("overlap in theory at α = 0.2", theory.retrieval_overlap(0.2), 0, 0),
+            close("overlap in theory at α = 0.2", theory.retrieval_overlap(0.2), 0.0, 0.0),
             below("overlap at rest, α = 0.2, N = 1000", final_overlaps(0.2, 1000, 40).mean().item(), 0.6),
         )
     )
@@ -293,11 +293,13 @@ def pseudo_inverse() -> Evidence:
     return Evidence(
         printed=(
             *(
-                close(f"share of fixed patterns, P = {count}, N = 200", _fixed("pseudo-inverse", count, units), 1, 0)
+                close(
+                    f"share of fixed patterns, P = {count}, N = 200", _fixed("pseudo-inverse", count, units), 1.0, 0.0
+                )
                 for count in (100, units - 1)
             ),
             below("max |W² − W|: W projects onto the patterns", largest(all_but_one @ all_but_one - all_but_one), 1e-9),
-            above("share of random states that stay once the patterns span all of R^N", _stays_when_full(units), 1),
+            above("share of random states that stay once the patterns span all of R^N", _stays_when_full(units), 1.0),
             below("Hebb: share of fixed patterns, P = N − 1", _fixed("hebb", units - 1, units), 0.01),
         )
     )
@@ -323,7 +325,7 @@ def dense_capacity() -> Evidence:
         printed=(
             close("n = 2, N = 100", theory.dense_capacity(100, 2), 10.857, 5e-4),
             close(
-                "n = 4, N = 100, over 100³/(30 ln 100)", theory.dense_capacity(100, 4) / of_fourth_order, 1, ROUNDING
+                "n = 4, N = 100, over 100³/(30 ln 100)", theory.dense_capacity(100, 4) / of_fourth_order, 1.0, ROUNDING
             ),
             above(f"n = 3: share of {bound} patterns of 64 units without a wrong bit", fixed(bound), 0.8),
             below("n = 3: the same share for four times as many", fixed(4 * bound), 0.2),
