@@ -114,7 +114,7 @@ def draw_hopfield_capacity(figure: Figure) -> None:
     units = 1000
     critical = memories.hopfield_theory.critical_point()
     curve = torch.linspace(0.02, critical.load, 200, dtype=torch.float64)
-    loads = [0.04 + 0.01 * step for step in range(15)]
+    loads = [0.04 + 0.02 * step for step in range(8)]
     axes = figure.subplots()
     theory = [memories.hopfield_theory.retrieval_overlap(load) for load in curve.tolist()[:-1]] + [critical.overlap]
     axes.plot(curve, theory, color=GREY, label="Amit, Gutfreund & Sompolinsky (1985)")

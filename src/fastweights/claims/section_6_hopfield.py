@@ -179,6 +179,31 @@ def synchronous_cycles() -> Evidence:
 
 
 @claim(
+    "6/spurious-states",
+    source="§6, supplied (Amit, Gutfreund & Sompolinsky 1985)",
+    printed="The network also keeps what it was never taught: the inverses of the patterns and mixtures of three.",
+    verdict=Verdict.HOLDS,
+)
+def spurious_states() -> Evidence:
+    patterns = signs(3, 15, seed=4)
+    few = memories.HopfieldNetwork().store(patterns)
+    kept = memories.fixed_points(few)
+    kinds = memories.classify(kept, patterns)
+    many = signs(5, 1000)
+    network = memories.HopfieldNetwork().store(many)
+    mixed = memories.mixtures(many[:3])
+    return Evidence(
+        printed=(
+            close("3 patterns of 15 units: of all 2¹⁵ states, fixed points that are patterns", _count(kinds.stored), 3.0, 0.0),
+            close("inverses", _count(kinds.inverse), 3.0, 0.0),
+            above("mixtures of three", _count(kinds.mixture), 1.0),
+            below("5 patterns of 1000 units: share of bits that change in 8 mixtures of 3", _turned(network, mixed), 0.01),
+            close("overlap of the mixtures at rest with each of their patterns, against ½", _shared(network, mixed, many[:3]), 0.5, 0.05),
+        )
+    )
+
+
+@claim(
     "6/capacity",
     source="§6, supplied (Amit, Gutfreund & Sompolinsky 1985)",
     printed="With Hebb's rule and random patterns recall breaks down at the load α_c = 0.1379: from an overlap of "
@@ -379,6 +404,20 @@ def _mean_field_residual(load: float) -> float:
     for _ in range(200):
         r = 1 / (1 - math.sqrt(2 / (math.pi * load * r)) * math.exp(-(m**2) / (2 * load * r))) ** 2
     return abs(m - float(erf(m / math.sqrt(2 * load * r))))
+
+
+def _count(kind: Tensor) -> float:
+    return float(kind.sum())
+
+
+def _turned(network: memories.HopfieldNetwork, states: Tensor) -> float:
+    return (network.recall(states, generator=seeded(1)) != states).double().mean().item()
+
+
+def _shared(network: memories.HopfieldNetwork, states: Tensor, patterns: Tensor) -> float:
+    """Mean size of the overlap of where the states come to rest with each pattern."""
+    rest = network.recall(states, generator=seeded(1))
+    return (rest @ patterns.T / patterns.shape[1]).abs().mean().item()
 
 
 def _fixed(rule: StorageRule, items: int, units: int, seed: int = 0) -> float:
