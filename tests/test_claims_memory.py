@@ -102,6 +102,7 @@ BREAKS: dict[str, Break] = {
     "6/energy": wrapped(hopfield, "align", lambda align, x, field, rounding: align(x, -field, rounding)),
     "6/energy-needs-symmetry": wrapped(memories.HopfieldNetwork, "from_weights", symmetrised),
     "6/synchronous-cycles": settling_one_by_one,
+    "6/spurious-states": storage_rule("hebb", lambda W, x: W - x.T @ x / len(W)),
     "6/capacity": wrapped(hopfield_theory, "retrieval_overlap", lambda m, load: m(0.9 * load)),
     "6/first-step-error": wrapped(hopfield_theory, "first_step_error", lambda error, load: error(load / 2)),
     "6/error-free-capacity": doubled(hopfield_theory, "error_free_capacity"),
