@@ -262,13 +262,13 @@ def one_update_suffices() -> Evidence:
 
 
 @claim(
-    "4.1/nonorthogonal-keys",
+    "4.1/keys-in-general",
     source="§4.1, “Since not all sets of key values are orthogonal …”",
     printed="For keys that are not orthogonal this memory is inadequate.",
     verdict=Verdict.HOLDS,
     note="More than N keys are never all orthogonal. For linearly independent ones the pseudo-inverse memory is exact.",
 )
-def nonorthogonal_keys() -> Evidence:
+def keys_in_general() -> Evidence:
     units, items = 100, 31
     keys = memories.random_unit_vectors(items, units, generator=seeded(), dtype=torch.float64)
     values = normal(items, 8, seed=1)
