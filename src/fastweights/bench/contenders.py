@@ -21,6 +21,9 @@ from fastweights.model import SequenceClassifier
 _MEMORY_LIMIT = 8 * 2**30
 # torch.compile unrolls the loop over time; past this it takes minutes to compile.
 _COMPILE_STEPS = 64
+# Eager loops take minutes past this, and a training step of the task is short.
+_EAGER_STEPS = 1024
+_TRAINING_STEPS = 64
 # Eager attention restacks the past at every step; past this its O(T²) copies take minutes.
 _EAGER_ATTENTION_STEPS = 256
 
@@ -67,6 +70,8 @@ class Recurrence(Contender):
             return missing
         if self.compiled and point.steps > _COMPILE_STEPS:
             return f"compiles an unrolled loop; only up to {_COMPILE_STEPS} steps"
+        if self.backend == "reference" and point.steps > _EAGER_STEPS:
+            return f"an eager loop; only up to {_EAGER_STEPS} steps"
         if self.backend == "attention" and point.steps > _EAGER_ATTENTION_STEPS:
             return f"restacks the past at every step; only up to {_EAGER_ATTENTION_STEPS} steps"
         stored = 4 * point.batch * point.steps * point.hidden_size**2  # an A for every step, kept by autograd
@@ -103,9 +108,15 @@ class Layer(Contender):
 
     scope = "layer"
 
-    def __init__(self, name: str, build: Callable[[int], nn.Module]) -> None:
+    def __init__(self, name: str, build: Callable[[int], nn.Module], *, eager: bool = False) -> None:
         self.name = name
         self.build = build
+        self.eager = eager
+
+    def why_not(self, point: Point) -> str | None:
+        if self.eager and point.steps > _EAGER_ATTENTION_STEPS:
+            return f"an eager loop of many operations; only up to {_EAGER_ATTENTION_STEPS} steps"
+        return None
 
     def prepare(self, point: Point) -> Calls:
         torch.manual_seed(0)
@@ -130,6 +141,8 @@ class TrainingStep(Contender):
         self.backend = backend
 
     def why_not(self, point: Point) -> str | None:
+        if point.steps > _TRAINING_STEPS:
+            return f"the task has short sequences; only up to {_TRAINING_STEPS} steps"
         return Recurrence(self.backend).why_not(point)
 
     def prepare(self, point: Point) -> Calls:
@@ -179,6 +192,7 @@ def all_contenders() -> list[Contender]:
         Layer(
             "AssociativeLSTM, reference",
             lambda size: AssociativeLSTM(INPUT_SIZE, size, batch_first=True, backend="reference"),
+            eager=True,
         ),
         Layer("torch.nn.LSTM", lambda size: nn.LSTM(INPUT_SIZE, size, batch_first=True)),
         Layer("torch.nn.RNN (ReLU)", lambda size: nn.RNN(INPUT_SIZE, size, nonlinearity="relu", batch_first=True)),
