@@ -47,7 +47,7 @@ print("exercised")
 
 
 def test_the_core_is_built_wherever_there_is_a_compiler():
-    if COMPILER is None:
+    if COMPILER is None and os.environ.get("FASTWEIGHTS_CORE") != "required":
         assert "install a C++17 compiler" in missing_backends().get("cpu", "install a C++17 compiler")
     else:
         assert missing_backends() == {}
