@@ -330,8 +330,8 @@ def momentum() -> Evidence:
     "final/adam",
     source="final version, “The Adam optimizer”",
     printed="Adam: θ_i = θ_{i−1} − η m̂_i/√v̂_i.",
-    corrected="θ_i = θ_{i−1} − η m̂_i/(√v̂_i + ε); without ε the first step is ±η however small the gradient, and 0/0 for "
-    "none.",
+    corrected="θ_i = θ_{i−1} − η m̂_i/(√v̂_i + ε); without ε the first step is ±η however small the gradient, and "
+    "0/0 for none.",
     verdict=Verdict.HOLDS_CORRECTED,
     note="v̂ estimates the uncentred second moment of the gradient, not its variance (Kingma & Ba 2014).",
 )
