@@ -10,6 +10,7 @@ from torch import Tensor
 from fastweights import kernels
 from fastweights.claims.base import Evidence, Verdict, above, below, claim, close
 from fastweights.dynamics import contraction
+from fastweights.kernels.activations import Activation, activation_function
 from fastweights.memories import DecayingMemory, random_signs, signal_to_noise, window
 from fastweights.types import FastWeightState
 
@@ -98,12 +99,13 @@ def inner_loop_norm(scale: float, *, layer_norm: bool) -> float:
     source="Ba et al. (2016), §3: h_s “settles” while A(t) is held",
     printed="The inner loop settles on one vector.",
     corrected="With A held it does if Lip(f∘LN) ‖A‖₂ < 1, and each inner step then brings it nearer by that factor at "
-    "least. A large A can keep it in a cycle.",
+    "least. A larger A, of one stored h even, can keep it in a cycle.",
     verdict=Verdict.HOLDS_CORRECTED,
     note="The condition is sufficient, not necessary. Lip(f∘LN) = max |gain|/√ε for layer norm with ε in its variance.",
 )
 def inner_loop_settles() -> Evidence:
-    cycling = -10 * torch.eye(8, dtype=torch.float64)
+    stored, unsettled = torch.tensor([[5.0, 4.0, 2.0], [-4.0, 3.0, 11.0]], dtype=torch.float64)
+    cycle = inner_moves(torch.outer(stored, stored), unsettled, steps=200)
     draw = torch.Generator().manual_seed(17)
     A, boundary = (
         torch.randn(8, 8, dtype=torch.float64, generator=draw),
@@ -112,9 +114,13 @@ def inner_loop_settles() -> Evidence:
     A = A * (0.9 * 0.1**0.5 / torch.linalg.matrix_norm(A, 2))
     ones, zeros = A.new_ones(8), A.new_zeros(8)
     bound = contraction(A[None], boundary[None], ones, zeros, torch.tanh, norm_epsilon=0.1).everywhere.item()
-    moves = inner_moves(A, boundary, steps=40)
+    moves = inner_moves(A, boundary, steps=40, activation="tanh", norm_epsilon=0.1)
     return Evidence(
-        printed=(below("‖h_40 − h_39‖, A = −10 I, tanh", float(inner_moves(cycling, boundary, steps=40)[-1]), 1e-6),),
+        printed=(
+            below(
+                "‖h_200 − h_199‖, ReLU, A = h hᵀ with h = (5, 4, 2), W h + C x = (−4, 3, 11)", float(cycle[-1]), 1e-6
+            ),
+        ),
         corrected=(
             close("Lip(f∘LN) ‖A‖₂", bound, 0.9, 1e-12),
             below("largest ‖h_{s+1} − h_s‖ / ‖h_s − h_{s−1}‖", float((moves[1:10] / moves[:9]).max()), bound),
@@ -123,10 +129,12 @@ def inner_loop_settles() -> Evidence:
     )
 
 
-def inner_moves(A: Tensor, boundary: Tensor, steps: int) -> Tensor:
-    """‖h_1 − h_0‖ … ‖h_S − h_{S−1}‖ of eq. 5 with A held, tanh and ε = 0.1; h_0 = tanh(boundary)."""
+def inner_moves(
+    A: Tensor, boundary: Tensor, steps: int, *, activation: Activation = "relu", norm_epsilon: float = 1e-5
+) -> Tensor:
+    """‖h_1 − h_0‖ … ‖h_S − h_{S−1}‖ of eq. 5 with A held; h_0 = f(boundary)."""
     ones, zeros = A.new_ones(len(A)), A.new_zeros(len(A))
-    path = [torch.tanh(boundary)]
+    path = [activation_function(activation)(boundary)]
     for count in range(1, steps + 1):
         out, _ = kernels.fast_weights(
             boundary[None, None],
@@ -136,8 +144,8 @@ def inner_moves(A: Tensor, boundary: Tensor, steps: int) -> Tensor:
             decay=1.0,
             fast_learning_rate=0.0,
             inner_steps=count,
-            activation="tanh",
-            norm_epsilon=0.1,
+            activation=activation,
+            norm_epsilon=norm_epsilon,
             state=FastWeightState(zeros[None], A[None]),
             backend="reference",
         )
