@@ -86,11 +86,13 @@ def lstm_constant_derivative() -> Evidence:
             below("spread of ∂c/∂g, the input's tanh, at g = 0, 1, 2", float(slopes.max() - slopes.min()), 1e-12),
         ),
         corrected=(
-            close("max |∂c_T/∂c_{T−k} − I|, k ≤ 30, f = 1", (carousel - torch.eye(size)).abs().max().item(), 0, 1e-12),
+            close(
+                "max |∂c_T/∂c_{T−k} − I|, k ≤ 30, f = 1", (carousel - torch.eye(size)).abs().max().item(), 0.0, 1e-12
+            ),
             close(
                 "max |∂c_T/∂c_{T−k} − diag(f_T ⋯ f_{T−k+1})|, k ≤ 30",
                 (gated - torch.diag_embed(_forget_gates(W, z).flip(0).cumprod(0))).abs().max().item(),
-                0,
+                0.0,
                 1e-12,
             ),
         ),

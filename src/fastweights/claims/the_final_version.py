@@ -369,7 +369,7 @@ def layer_norm_statistics() -> Evidence:
         layer(others)
         after = layer(torch.cat((x, others)))[0][:1]
     return Evidence(
-        printed=(above("statistics that the layer keeps (buffers)", len(list(layer.buffers())), 1),),
+        printed=(above("statistics that the layer keeps (buffers)", float(len(list(layer.buffers()))), 1.0),),
         corrected=(
             below(
                 "change of a sequence's outputs after and beside 50 others of 100 times the size",

@@ -1,0 +1,140 @@
+"""Claims about gradients, training and fast weights: a fault in what they check turns each of them red."""
+
+import pytest
+import torch
+
+from fastweights import claims
+from fastweights.cells import fast_weights as cell
+from fastweights.claims import section_2_prior_work, section_3_plan, the_final_version, the_paper
+from fastweights.claims.base import claims_of, run
+from fastweights.dynamics import MemoryPaths, bptt
+from fastweights.kernels import dispatch
+from fastweights.memories import CorrelationMemory, DecayingMemory
+from fastweights.types import LSTMState
+
+MODULES = (section_2_prior_work, section_3_plan, the_final_version, the_paper)
+CLAIMS = {claim.id: claim for module in MODULES for claim in claims_of(module)}
+
+
+def paths_exchanged(right):
+    def wrong(*arguments):
+        paths = right(*arguments)
+        return MemoryPaths(paths.total, paths.direct)
+
+    return wrong
+
+
+def cell_lost(right):
+    def wrong(*arguments, **settings):
+        out, state = right(*arguments, **settings)
+        return out, LSTMState(state.h, state.h)
+
+    return wrong
+
+
+def without_start(right):
+    return lambda z, W, gain, bias, state, lengths, **settings: right(z, W, gain, bias, None, lengths, **settings)
+
+
+def rates_exchanged(right):
+    def wrong(*arguments, decay, fast_learning_rate, **settings):
+        return right(*arguments, decay=fast_learning_rate, fast_learning_rate=decay, **settings)
+
+    return wrong
+
+
+def norm_left_out(right):
+    return lambda z, W, gain, bias, *rest, **settings: right(z, W, None, None, *rest, **settings)
+
+
+def normalised_over_the_batch(right):
+    return lambda z, *arguments, **settings: right(z - z.mean(dim=0), *arguments, **settings)
+
+
+def negated(right):
+    return lambda *arguments, **settings: -right(*arguments, **settings)
+
+
+# For each claim: where the fault is made, and what it makes of the right function.
+FAULTS = {
+    "2/gradients-vanish-or-explode": (
+        section_2_prior_work,
+        "gradient_norms",
+        lambda right: lambda *arguments: tuple(part.flip(0) for part in right(*arguments)),
+    ),
+    "2/lstm-constant-derivative": (section_2_prior_work, "memory_paths", paths_exchanged),
+    "2/lstm-neither-explodes-nor-vanishes": (section_2_prior_work, "memory_paths", paths_exchanged),
+    "2/lstm-memory-is-linear-in-units": (dispatch.lstm_reference, "lstm", cell_lost),
+    "2/fast-weights-memory-is-quadratic": (
+        CorrelationMemory,
+        "_learn",
+        lambda right: lambda self, weights, keys, values: right(self, weights, values, keys),
+    ),
+    "3/unrolled-recurrence": (dispatch.irnn_reference, "irnn", without_start),
+    "3/no-long-term-memory": (section_3_plan, "log_jacobian_product_norms", negated),
+    "final/fast-weights-three-steps-back": (dispatch.reference, "fast_weights", rates_exchanged),
+    "final/fast-weights-are-a-sum": (dispatch.reference, "fast_weights", rates_exchanged),
+    "final/similarity-from-1-to-minus-1": (cell, "attention_weights", negated),
+    "final/chain-rule-through-time": (
+        bptt,
+        "immediate_jacobian",
+        lambda right: lambda h, slope: torch.kron(torch.diag(slope), h.unsqueeze(0)),
+    ),
+    "final/factors-below-one": (the_final_version, "log_jacobian_product_norms", negated),
+    "final/cross-entropy": (
+        the_final_version,
+        "evaluate",
+        lambda right: lambda *arguments: right(*arguments)._replace(nll=-right(*arguments).nll),
+    ),
+    "final/softmax-gradient": (torch.nn.functional, "cross_entropy", negated),
+    "final/weight-jacobian": (
+        the_final_version,
+        "immediate_jacobian",
+        lambda right: lambda h, slope: torch.kron(torch.diag(slope), h.unsqueeze(0)),
+    ),
+    "final/sum-from-two": (
+        the_final_version,
+        "weight_jacobian",
+        lambda right: lambda W, z, start, activation: right(W, z, torch.zeros_like(start), activation),
+    ),
+    "final/momentum": (torch.optim, "SGD", lambda right: lambda parameters, lr, momentum: right(parameters, lr=lr)),
+    "final/adam": (torch.optim, "Adam", lambda right: lambda parameters, lr, eps: right(parameters, lr=lr, eps=0.0)),
+    "final/layer-norm-statistics": (cell, "fast_weights", normalised_over_the_batch),
+    "final/layer-norm-on-the-slow-term": (dispatch.reference, "fast_weights", norm_left_out),
+    "paper/attention": (
+        dispatch.attention,
+        "_powers_of",
+        lambda right: lambda decay, exponents, dtype: right(decay, exponents + 1, dtype),
+    ),
+    "paper/layer-norm-bounds-the-loop": (dispatch.reference, "fast_weights", norm_left_out),
+    "paper/inner-loop-settles": (
+        the_paper,
+        "contraction",
+        lambda right: (
+            lambda *arguments, **settings: (found := right(*arguments, **settings))._replace(everywhere=found.exact)
+        ),
+    ),
+    "paper/decaying-memory": (
+        DecayingMemory,
+        "_learn",
+        lambda right: lambda self, weights, keys, values: right(self, weights, keys.flip(0), values.flip(0)),
+    ),
+}
+
+
+def test_every_claim_has_a_fault():
+    assert FAULTS.keys() == CLAIMS.keys()
+    for module in MODULES:
+        assert set(claims_of(module)) <= set(claims.load(module.__name__.rsplit(".", 1)[1])[1])
+
+
+@pytest.mark.parametrize("id", FAULTS)
+def test_a_fault_turns_the_claim_red(id, monkeypatch):
+    claim = CLAIMS[id]
+    place, name, fault = FAULTS[id]
+    assert run(claim).agrees
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, fault(getattr(place, name)))
+        faulty = run(claim)
+    assert not faulty.error, "the fault was to be measured, not to stop the check"
+    assert not faulty.agrees
