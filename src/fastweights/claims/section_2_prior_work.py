@@ -9,16 +9,12 @@ from torch import Tensor
 
 from fastweights.cells.fast_weights import FastWeightRNN
 from fastweights.cells.lstm import LSTM
-from fastweights.claims._recurrences import fast_weight_step, lstm_step, random_weights
+from fastweights.claims._held import exact_pairs, fast_weight_rank, lstm_rank, outer_product_crosstalk
+from fastweights.claims._pictures_training import draw_gradient_norms, draw_numbers_held
+from fastweights.claims._recurrences import lstm_step, random_weights
 from fastweights.claims.base import Evidence, Verdict, above, below, claim, close, fact
 from fastweights.dynamics import decay_exponent, gradient_norms, memory_paths
-from fastweights.memories import (
-    CorrelationMemory,
-    PseudoInverseMemory,
-    crosstalk_variance,
-    random_signs,
-    random_unit_vectors,
-)
+from fastweights.memories import crosstalk_variance
 
 _LAGS, _SETTLED = 600, 200
 # If the norms stay within a factor 2 of their trend, a line fitted through K of their logarithms is off by 1.5 ln 2/K.
@@ -32,6 +28,7 @@ _SLOPE_TOLERANCE = 1.5 * math.log(2) / (_LAGS - _SETTLED)
     corrected="The gradients of a linear or settled RNN fall or grow as ρ(W)^lag, ρ the spectral radius; only ρ(W) ≠ 1 "
     "makes them small or large.",
     verdict=Verdict.HOLDS_CORRECTED,
+    figure=draw_gradient_norms,
 )
 def gradients_vanish_or_explode() -> Evidence:
     draw = torch.Generator().manual_seed(2)
@@ -195,6 +192,7 @@ def lstm_memory_is_linear_in_units() -> Evidence:
     verdict=Verdict.HOLDS,
     note="A, made of h hᵀ, is symmetric, and layer norm fixes the mean of what enters f: a state (h, A) holds "
     "H − 1 + H(H+1)/2 independent numbers.",
+    figure=draw_numbers_held,
 )
 def fast_weights_memory_is_quadratic() -> Evidence:
     measurements = []
@@ -224,63 +222,3 @@ def fast_weights_memory_is_quadratic() -> Evidence:
 
 def _numbers(sizes: tuple[tuple[int, ...], ...]) -> int:
     return sum(math.prod(size) for size in sizes)
-
-
-def lstm_rank(size: int) -> int:
-    """Rank of ∂(h, c)_T/∂(z_1 … z_T) of a random LSTM that ran for T = H steps."""
-    draw = torch.Generator().manual_seed(size)
-    W = torch.randn(4 * size, size, dtype=torch.float64, generator=draw) / size**0.5
-    z = torch.randn(size, 4 * size, dtype=torch.float64, generator=draw)
-
-    def run(z: Tensor) -> Tensor:
-        h = c = W.new_zeros(size)
-        for z_t in z:
-            h, c = lstm_step(W)(h, c, z_t)
-        return torch.cat((h, c))
-
-    return _rank(torch.func.jacrev(run)(z).flatten(1))
-
-
-def fast_weight_rank(size: int) -> int:
-    """Rank of ∂(h, A)_T/∂(z_1 … z_T) of a random fast-weight network that ran for T = 3H steps."""
-    draw = torch.Generator().manual_seed(size)
-    step = fast_weight_step(random_weights(size, 0.5, draw), activation="tanh")
-    z = torch.randn(3 * size, size, dtype=torch.float64, generator=draw)
-
-    def run(z: Tensor) -> Tensor:
-        state: tuple[Tensor, ...] = (z.new_zeros(size), z.new_zeros(size, size))
-        for z_t in z:
-            state = step(state, z_t)
-        return torch.cat([part.flatten() for part in state])
-
-    return _rank(torch.func.jacrev(run)(z).flatten(1))
-
-
-def _rank(jacobian: Tensor) -> int:
-    """How many singular values exceed 1e-9 of the largest: rounding makes 1e-15, forgetting over these runs 1e-6."""
-    return int(torch.linalg.matrix_rank(jacobian, rtol=1e-9))
-
-
-def exact_pairs(size: int) -> int:
-    """The largest number of random pairs that an H × H matrix recalls without error, searched from H − 2 to H + 2."""
-    draw = torch.Generator().manual_seed(size)
-    keys = random_unit_vectors(size + 2, size, generator=draw, dtype=torch.float64)
-    values = random_signs(size + 2, size, generator=draw, dtype=torch.float64)
-
-    def error(count: int) -> float:
-        memory = PseudoInverseMemory().store(keys[:count], values[:count])
-        return (memory.recall(keys[:count]) - values[:count]).abs().max().item()
-
-    return max(count for count in range(size - 2, size + 3) if error(count) < 1e-6)
-
-
-def outer_product_crosstalk(size: int, pairs: int, trials: int = 20) -> tuple[float, float]:
-    """Mean squared error of recall with the outer-product rule, and its standard error over independent memories."""
-    draw = torch.Generator().manual_seed(size)
-    errors = []
-    for _ in range(trials):
-        keys = random_unit_vectors(pairs, size, generator=draw, dtype=torch.float64)
-        values = random_signs(pairs, size, generator=draw, dtype=torch.float64)
-        errors.append((CorrelationMemory().store(keys, values).recall(keys) - values).square().mean())
-    found = torch.stack(errors)
-    return float(found.mean()), float(found.std()) / trials**0.5
