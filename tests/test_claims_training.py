@@ -5,11 +5,18 @@ import torch
 
 from fastweights import claims
 from fastweights.cells import fast_weights as cell
-from fastweights.claims import section_2_prior_work, section_3_plan, the_final_version, the_paper
+from fastweights.cells.fast_weights import FastWeightRNN
+from fastweights.claims import _trained_loop, section_2_prior_work, section_3_plan, the_final_version, the_paper
+from fastweights.claims._trained_loop import contraction_along_run, inner_loop_points
 from fastweights.claims.base import claims_of, run
 from fastweights.dynamics import MemoryPaths, bptt
+from fastweights.errors import RunError, UsageError
 from fastweights.kernels import dispatch
 from fastweights.memories import CorrelationMemory, DecayingMemory
+from fastweights.training import checkpoint
+from fastweights.training.config import RunConfig
+from fastweights.training.loop import build_model, build_task, complete, train
+from fastweights.training.records import RunDirectory
 from fastweights.types import LSTMState
 
 MODULES = (section_2_prior_work, section_3_plan, the_final_version, the_paper)
@@ -114,6 +121,13 @@ FAULTS = {
             lambda *arguments, **settings: (found := right(*arguments, **settings))._replace(everywhere=found.exact)
         ),
     ),
+    "paper/trained-inner-loop-contracts": (
+        _trained_loop,
+        "contraction",
+        lambda right: (
+            lambda *arguments, **settings: (found := right(*arguments, **settings))._replace(exact=found.here)
+        ),
+    ),
     "paper/decaying-memory": (
         DecayingMemory,
         "_learn",
@@ -138,3 +152,52 @@ def test_a_fault_turns_the_claim_red(id, monkeypatch):
         faulty = run(claim)
     assert not faulty.error, "the fault was to be measured, not to stop the check"
     assert not faulty.agrees
+
+
+@pytest.mark.parametrize("inner_steps", [1, 3])
+def test_the_points_of_the_inner_loop_are_those_that_the_layer_comes_through(inner_steps):
+    layer = FastWeightRNN(4, 8, batch_first=True, inner_steps=inner_steps, decay=0.8, dtype=torch.float64)
+    x = torch.randn(3, 6, 4, dtype=torch.float64)
+    with torch.no_grad():
+        out, _ = layer(x)
+        fast_weights, sums = inner_loop_points(layer, layer.project(x))
+        torch.testing.assert_close(torch.relu(layer.norm(sums)), out)
+    assert not fast_weights[:, 0].any(), "A(0) = 0"
+    powers = 0.8 ** torch.arange(4.0, -1.0, -1.0, dtype=torch.float64)
+    stored = torch.einsum("t,bti,btj->bij", 0.5 * powers, out[:, :5], out[:, :5])
+    torch.testing.assert_close(fast_weights[:, 5], stored)
+
+
+@pytest.fixture
+def small_run(tmp_path):
+    def make(**changes):
+        config = RunConfig(
+            hidden_size=6, task_options={"num_pairs": 1}, train_size=128, validation_size=20, test_size=20, **changes
+        )
+        return RunDirectory.create(tmp_path, complete(config))
+
+    return make
+
+
+def test_the_bounds_along_a_run_are_those_of_its_best_weights(small_run):
+    run = small_run(updates=4, evaluate_every=2)
+    train(run, stop=lambda: False, notify=lambda metrics: None)
+    log = contraction_along_run(run, sequences=3)
+    assert log.exact.shape == (3 * 5,), "a sequence of one pair has five steps"
+    assert (log.exact <= log.here * (1 + 1e-6)).all()
+    assert (log.here <= log.everywhere).all()
+    assert not log.fast_weight_norm[::5].any(), "A(0) = 0"
+    model = build_model(run.config())
+    model.load_state_dict(checkpoint.load(run.path).best)
+    tokens = torch.from_numpy(build_task(run.config()).split("test", 20, 0).tokens[:1]).int()
+    with torch.no_grad():
+        h = model.cell(model.token_inputs()[tokens.long()].transpose(0, 1))[0][0, 0]
+    # A(1) = η h(1) h(1)ᵀ, of norm η ‖h(1)‖².
+    assert float(log.fast_weight_norm[1]) == pytest.approx(0.5 * float(h @ h), rel=1e-5)
+
+
+def test_a_run_without_an_inner_loop_or_without_weights_has_no_bounds(small_run):
+    with pytest.raises(UsageError, match="trains irnn; an inner loop with layer norm needs the cell fast_weights"):
+        contraction_along_run(small_run(cell="irnn"), sequences=1)
+    with pytest.raises(RunError, match="has no evaluated weights yet; train it for 1000 updates at least"):
+        contraction_along_run(small_run(), sequences=1)
