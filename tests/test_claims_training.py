@@ -1,7 +1,10 @@
 """Claims about gradients, training and fast weights: a fault in what they check turns each of them red."""
 
+import math
+
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from fastweights import claims
 from fastweights.cells import fast_weights as cell
@@ -152,6 +155,41 @@ def test_a_fault_turns_the_claim_red(id, monkeypatch):
         faulty = run(claim)
     assert not faulty.error, "the fault was to be measured, not to stop the check"
     assert not faulty.agrees
+
+
+def curves(draw):
+    figure = Figure()
+    draw(figure)
+    (axes,) = figure.axes
+    assert axes.get_xlabel()
+    assert axes.get_ylabel()
+    return {line.get_label(): torch.as_tensor(line.get_xydata()) for line in axes.lines}
+
+
+def test_the_picture_of_gradients_shows_one_kept_and_one_on_its_line():
+    drawn = curves(CLAIMS["2/gradients-vanish-or-explode"].figure)
+    torch.testing.assert_close(drawn["IRNN, W = I"][:, 1], torch.ones(151, dtype=torch.float64))
+    rnn, line = drawn["RNN, tanh, ln ρ(W) = −0.109"][:, 1].log(), drawn["slope ln ρ(W)"][:, 1].log()
+    assert (rnn - line).abs().max() < math.log(2)
+    assert line[-1] - line[0] == pytest.approx(-0.109 * 150)
+
+
+def test_the_picture_of_what_a_state_holds_has_its_points_on_its_lines():
+    drawn = curves(CLAIMS["2/fast-weights-memory-is-quadratic"].figure)
+    pairs = {
+        "LSTM, rank of ∂state/∂inputs": "2H",
+        "fast weights, rank of ∂state/∂inputs": "H(H+1)/2 + H − 1",
+        "best A, pairs recalled exactly × H": "H²",
+    }
+    for points, line in pairs.items():
+        expected = dict(drawn[line].tolist())
+        assert [expected[units] for units, _ in drawn[points].tolist()] == drawn[points][:, 1].tolist()
+
+
+def test_the_picture_of_layer_norm_shows_an_explosion_beside_a_bound():
+    drawn = curves(CLAIMS["final/layer-norm-on-the-slow-term"].figure)
+    assert drawn["LN of the slow term alone"][-1, 1] > 1e100
+    assert drawn["LN of the whole sum (eq. 5)"][:, 1].max() <= drawn["√R"][0, 1] == 50**0.5
 
 
 @pytest.mark.parametrize("inner_steps", [1, 3])

@@ -102,7 +102,7 @@ def inner_loop_norm(scale: float, *, layer_norm: bool) -> float:
 
 @claim(
     "paper/inner-loop-settles",
-    source="Ba et al. (2016), §3: h_s “settles” while A(t) is held",
+    source="Ba et al. (2016), §3, the inner loop while A(t) is held",
     printed="The inner loop settles on one vector.",
     corrected="With A held it does if Lip(f∘LN) ‖A‖₂ < 1, and each inner step then brings it nearer by that factor at "
     "least. A larger A, of one stored h even, can keep it in a cycle.",
