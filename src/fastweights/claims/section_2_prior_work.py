@@ -25,8 +25,8 @@ _SLOPE_TOLERANCE = 1.5 * math.log(2) / (_LAGS - _SETTLED)
     "2/gradients-vanish-or-explode",
     source="§2, “the error gradients end up becoming very large or small”",
     printed="Over long sequences the gradients of an RNN become very large or very small.",
-    corrected="The gradients of a linear or settled RNN fall or grow as ρ(W)^lag, ρ the spectral radius; only ρ(W) ≠ 1 "
-    "makes them small or large.",
+    corrected="The gradients of a linear or settled RNN fall or grow as ρ(W)^lag, ρ the spectral radius; an orthogonal "
+    "W keeps them.",
     verdict=Verdict.HOLDS_CORRECTED,
     figure=draw_gradient_norms,
 )
@@ -51,7 +51,7 @@ def gradients_vanish_or_explode() -> Evidence:
     return Evidence(
         printed=(above("|ln(norm at lag k / norm at lag 0)|, k ≤ 600, orthogonal W", change, math.log(1e6)),),
         corrected=(
-            below("the same, ρ(W) = 1", change, 1e-10),
+            below("the same, to be 0 for an orthogonal W", change, 1e-10),
             close("log slope against lag, tanh, ρ(W) = e^−0.109", rate(fading, "tanh"), -0.109, _SLOPE_TOLERANCE),
             close("log slope against lag, linear, ρ(W) = e^0.109", rate(growing, "linear"), 0.109, _SLOPE_TOLERANCE),
             above("‖W‖₂ of the network whose gradients vanish", torch.linalg.matrix_norm(fading, 2).item(), 1.0),
