@@ -7,7 +7,7 @@ import pytest
 import torch
 
 # Before any test module imports the package: the hook rewrites modules as they are loaded.
-jaxtyping.install_import_hook("fastweights", "beartype.beartype")
+jaxtyping.install_import_hook("fastweights", "annotations.check")
 
 
 @pytest.fixture(autouse=True, scope="session")
