@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,8 @@ _OTHER_CELLS = ("irnn", "lstm", "associative_lstm")
 _LAYER_SIZES = ((7, 3, 1), (50, 11, 5), (33, 11, 17))  # over longer times an untrained associative LSTM is chaotic
 
 
-class Check(NamedTuple):
+@dataclass(frozen=True)
+class Check:
     """How far a backend is from the reference at one size; `error` is relative to the largest entry."""
 
     backend: str

@@ -14,7 +14,7 @@ from rich.table import Table
 from fastweights.bench.run import Measurement, Report
 from fastweights.training.records import write_atomically
 
-_COLUMNS = ("contender", "pass", "ms", "p20–p80", "GFLOP/s", "peak %", "MiB")
+_COLUMNS = ("contender", "pass", "ms", "p20–p80", "× ours", "GFLOP/s", "peak %", "MiB")
 _WORDS = ("contender", "pass")
 _PASSES = {"forward": "fwd", "forward+backward": "fwd+bwd"}
 _OURS = ("fast weights, cpu", "FastWeightRNN", "training step, cpu")
@@ -28,7 +28,7 @@ def terminal_tables(report: Report) -> list[Table]:
         for column in _COLUMNS:
             table.add_column(column, justify="left" if column in _WORDS else "right", no_wrap=True)
         for measurement in group:
-            table.add_row(*_cells(measurement))
+            table.add_row(*_cells(measurement, group))
         tables.append(table)
     return tables
 
@@ -38,7 +38,7 @@ def markdown_table(report: Report) -> str:
     parts = []
     for point, group in _by_point(report).items():
         rules = ["---" if column in _WORDS else "---:" for column in _COLUMNS]
-        lines = [_COLUMNS, rules, *(_cells(m) for m in group if m.skipped is None)]
+        lines = [_COLUMNS, rules, *(_cells(m, group) for m in group if m.skipped is None)]
         parts.append(f"**{point}**\n\n" + "".join("| " + " | ".join(line) + " |\n" for line in lines))
     return "\n".join(parts)
 
@@ -59,11 +59,10 @@ def summary(report: Report) -> str:
         *(f"measured multiply-add peak on {n} thread(s): {peak:.0f} GFLOP/s" for n, peak in report.fma_gflops.items()),
     ]
     for (scope, point), group in _groups(report).items():
-        ours = next((m for m in group if m.contender in _OURS and m.seconds), None)
-        if ours is None or ours.seconds is None:
-            continue
-        ratios = [f"{m.contender} {m.seconds / ours.seconds:.1f}×" for m in group if m is not ours and m.seconds]
-        lines.append(f"{point}, {scope}, forward and backward, relative to {ours.contender}: {', '.join(ratios)}")
+        relative = {m.contender: _relative(m, group) for m in group if m.contender not in _OURS}
+        ratios = [f"{contender} {ratio}×" for contender, ratio in relative.items() if ratio]
+        if ratios:
+            lines.append(f"{point}, {scope}, forward and backward, relative to ours: {', '.join(ratios)}")
     return "\n".join(lines)
 
 
@@ -120,18 +119,28 @@ def _figure(report: Report) -> Figure:
     return figure
 
 
-def _cells(m: Measurement) -> tuple[str, ...]:
+def _cells(m: Measurement, group: list[Measurement]) -> tuple[str, ...]:
+    """A row of the table; `group` holds all measurements at the same size."""
     if m.seconds is None or m.p20 is None or m.p80 is None:
-        return m.contender, _PASSES[m.which], "–", m.skipped or "", "", "", ""
+        return m.contender, _PASSES[m.which], "–", m.skipped or "", "", "", "", ""
     return (
         m.contender,
         _PASSES[m.which],
         _milliseconds(m.seconds),
         f"{_milliseconds(m.p20)}–{_milliseconds(m.p80)}",
+        _relative(m, group),
         "" if m.gflops is None else f"{m.gflops:.1f}",
         "" if m.peak_fraction is None else f"{100 * m.peak_fraction:.0f}",
         "" if m.memory is None else f"{m.memory / 2**20:.0f}",
     )
+
+
+def _relative(m: Measurement, group: list[Measurement]) -> str:
+    """How often the fast weights of the same scope, on the compiled core, run meanwhile; empty if they were not run."""
+    ours = [o for o in group if o.contender in _OURS and (o.scope, o.which) == (m.scope, m.which) and o.seconds]
+    if not ours or m.seconds is None or ours[0].seconds is None:
+        return ""
+    return f"{m.seconds / ours[0].seconds:.3g}"
 
 
 def _milliseconds(seconds: float) -> str:
