@@ -73,7 +73,7 @@ class TestConfig:
     def test_run_id_depends_on_every_field(self):
         changes = {
             "cell": "irnn", "cell_options": {"a": 1}, "task": "other", "task_options": {}, "schedule": "linear",
-            "clip_norm": 1.0, "learning_rate": 0.5,
+            "clip_norm": 1.0, "learning_rate": 0.5, "device": "cuda",
         }  # fmt: skip
         for field in dataclasses.fields(RunConfig):
             value = changes.get(field.name, getattr(SMALL, field.name))
@@ -100,6 +100,7 @@ class TestConfig:
             ({"learning_rate": math.nan}, "learning_rate must be finite"),
             ({"clip_norm": 0.0}, "clip_norm must be above 0"),
             ({"batch_size": 601}, "at most train_size = 600"),
+            ({"device": "gpu"}, "unknown device 'gpu'"),
             ({"schedule": "cosin"}, "did you mean 'cosine'"),
             ({"cell": "fast_weight"}, "did you mean 'fast_weights'"),
             ({"task": "assoc"}, "unknown task 'assoc'"),
@@ -116,6 +117,15 @@ class TestConfig:
     def test_impossible_values_are_refused(self, changes, complaint):
         with pytest.raises(UsageError, match=complaint):
             small(**changes)
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+    def test_a_gpu_that_is_not_there_is_refused(self):
+        with pytest.raises(UsageError, match='use device="cpu"'):
+            small(device="cuda")
+
+    def test_runs_keep_their_names_when_a_field_is_added(self):
+        """The committed evidence is found by name."""
+        assert RunConfig().run_id == "fast_weights-50-seed0-3037996cc734"
 
     def test_unknown_keys_are_refused(self):
         with pytest.raises(UsageError, match="did you mean 'learning_rate'"):

@@ -61,7 +61,7 @@ def load(run: Path) -> Checkpoint | None:
         return Checkpoint(
             model=load_file(path / "model.safetensors"),
             best=load_file(best) if best.exists() else None,
-            trainer=torch.load(path / "trainer.pt", weights_only=True),
+            trainer=torch.load(path / "trainer.pt", map_location="cpu", weights_only=True),
         )
     except Exception as error:  # safetensors and torch raise many kinds for a damaged file
         raise RunError(f"{path} is damaged ({error}); delete that folder and run again") from error

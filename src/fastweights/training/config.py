@@ -18,10 +18,14 @@ from fastweights.training.options import Option
 SCHEMA = 1
 """Raised whenever equal configurations would no longer give equal runs."""
 
+# Fields that the first runs did not have. At these values they do not count for the hash: those runs keep their names.
+_ADDED = {"device": "cpu"}
+
 _MOST_THREADS = 1024
 _PAIRS = "NAME VALUE …"
 
 Schedule = Literal["constant", "linear", "cosine"]
+Device = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class RunConfig:
     """Seed of the initial weights and of the order of the data."""
     threads: int = 1
     """CPU threads; part of the configuration, for sums in another order round differently."""
+    device: Device = "cpu"
+    """Where the model is trained: cpu or cuda."""
 
     def check(self) -> None:
         """Raise UsageError, naming the field, for a value outside its range."""
@@ -87,13 +93,19 @@ class RunConfig:
             raise UsageError(f"learning_rate must be finite and above 0, got {self.learning_rate!r}")
         if self.schedule not in get_args(Schedule):
             raise unknown_name("schedule", self.schedule, get_args(Schedule))
+        if self.device not in get_args(Device):
+            raise unknown_name("device", self.device, get_args(Device))
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise UsageError(f"clip_norm must be above 0, or None for no clipping, got {self.clip_norm!r}")
 
     @property
     def run_id(self) -> str:
         """Name of the run's directory: what it trains, and a hash of the whole configuration and the schema."""
-        canonical = json.dumps({"schema": SCHEMA, **self.to_dict()}, sort_keys=True)
+        values = self.to_dict()
+        for name, default in _ADDED.items():
+            if values[name] == default:
+                del values[name]
+        canonical = json.dumps({"schema": SCHEMA, **values}, sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:12]
         return f"{self.cell}-{self.hidden_size}-seed{self.seed}-{digest}"
 

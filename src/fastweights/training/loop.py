@@ -61,6 +61,8 @@ def complete(config: RunConfig) -> RunConfig:
     Raises UsageError for an option or a value that the run, its cell or its task does not take.
     """
     config.check()
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError('device "cuda" is not there: this torch sees no GPU; use device="cpu"')
     cell_options = options.complete(cells.load(config.cell), config.cell_options, reserved=_SET_ELSEWHERE)
     task_options = options.complete(tasks.load(config.task), config.task_options)
     completed = dataclasses.replace(config, cell_options=cell_options, task_options=task_options)
@@ -82,7 +84,10 @@ def build_task(config: RunConfig) -> Task:
 
 
 def build_model(config: RunConfig) -> SequenceClassifier:
-    """The model of a run with the initial weights that its seed gives; torch's global generator is left as it was."""
+    """The model of a run, on its device, with the initial weights that its seed gives on every device.
+
+    torch's global generator is left as it was.
+    """
     task = build_task(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -94,7 +99,7 @@ def build_model(config: RunConfig) -> SequenceClassifier:
             cell,
             embedding_size=config.embedding_size,
             head_size=config.head_size,
-        )
+        ).to(config.device)
 
 
 def learning_rate_at(step: int, *, start: float, updates: int, schedule: Schedule) -> float:
@@ -145,7 +150,11 @@ class Trainer:
             "test": task.split("test", config.test_size, config.data_seed),
         }
         self.data = {
-            name: (torch.from_numpy(split.tokens), torch.from_numpy(split.targets)) for name, split in splits.items()
+            name: (
+                torch.from_numpy(split.tokens).to(config.device),
+                torch.from_numpy(split.targets).to(config.device),
+            )
+            for name, split in splits.items()
         }
 
     def _restore(self) -> None:
@@ -197,7 +206,7 @@ class Trainer:
             generator = np.random.default_rng([config.seed, epoch])
             self._order = (epoch, generator.permutation(config.train_size))
         rows = self._order[1][position * config.batch_size : (position + 1) * config.batch_size]
-        return torch.from_numpy(rows)
+        return torch.from_numpy(rows).to(config.device)
 
     def evaluate(self) -> dict[str, Any]:
         """Score validation and test, keep the weights if validation is the best so far; returns the metrics line.

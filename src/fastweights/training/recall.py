@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -43,7 +44,7 @@ def recall(run: RunDirectory, text: str) -> Answer:
         UsageError: the text is malformed.
         RunError: the run has no evaluated weights yet, or they cannot be read.
     """
-    config = run.config()
+    config = replace(run.config(), device="cpu")
     task = build_task(config)
     tokens = task.encode(text)
     saved = checkpoint.load(run.path)
