@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from fastweights.errors import unknown_name
+from fastweights.experiments._pictures import LearningCurves
 from fastweights.training.config import RunConfig
 from fastweights.training.records import RunDirectory
 
@@ -39,26 +40,6 @@ class Row:
     """Why, for each run that diverged."""
     settings: dict[str, Any]
     """What was selected for this row: learning rate, schedule, options of the cell."""
-
-
-class Curve(NamedTuple):
-    """Test NLL of one run while it trained: `nll[i]` after `updates[i]` updates, None where it was not finite."""
-
-    seed: int
-    updates: tuple[int, ...]
-    nll: tuple[float | None, ...]
-    diverged: bool
-
-
-@dataclass(frozen=True)
-class LearningCurves:
-    """Test NLL against updates for each cell, and the NLL at which nothing is bound."""
-
-    title: str
-    floor: float
-    curves: dict[str, list[Curve]]
-    published: dict[str, float | None]
-    """Test NLL at the end of each cell's curve in the paper, after its budget of 750,000 updates."""
 
 
 @dataclass(frozen=True)

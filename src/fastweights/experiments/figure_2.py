@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from fastweights.errors import RunError
 from fastweights.experiments import _published
+from fastweights.experiments._pictures import Curve, LearningCurves
 from fastweights.experiments._section_4_1 import Section41
-from fastweights.experiments.base import Curve, LearningCurves, Outcome, result_of
+from fastweights.experiments.base import Outcome, result_of
 from fastweights.tasks.associative_retrieval import AssociativeRetrieval
 from fastweights.training.records import RunDirectory
 

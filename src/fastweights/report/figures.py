@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fastweights.experiments.base import LearningCurves
+from fastweights.experiments._pictures import LearningCurves
 from fastweights.report.names import label
 
 # Okabe & Ito's palette, told apart by colour-blind readers; one fixed colour a model, whichever models are drawn.
