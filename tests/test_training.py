@@ -22,26 +22,7 @@ from fastweights.training.config import RunConfig
 from fastweights.training.loop import Score, Trainer, build_model, complete, evaluate, learning_rate_at, train
 from fastweights.training.recall import recall
 from fastweights.training.records import RunDirectory, write_atomically
-from fastweights.training.sweep import run_all
-
-SMALL = RunConfig(
-    hidden_size=6,
-    task_options={"num_pairs": 1},
-    train_size=600,
-    validation_size=100,
-    test_size=100,
-    embedding_size=4,
-    input_size=6,
-    head_size=6,
-    updates=40,
-    batch_size=16,
-    evaluate_every=10,
-    zero_evaluations=100,
-)
-
-
-def small(**changes):
-    return complete(dataclasses.replace(SMALL, **changes))
+from small_runs import SMALL, is_running, small, wait_until
 
 
 def train_to_the_end(run):
@@ -355,7 +336,7 @@ class TestResume:
         run = RunDirectory.create(tmp_path, small(updates=10_000_000, evaluate_every=10_000_000))
         code = (
             "import os, subprocess, sys\n"
-            f"command = [sys.executable, '-m', 'fastweights.training.worker', {str(run.path)!r}, str(os.getpid())]\n"
+            f"command = [sys.executable, '-m', 'fastweights.training.worker', str(os.getpid()), {str(run.path)!r}]\n"
             "child = subprocess.Popen(command, stdout=subprocess.PIPE)\n"
             f"{'child.stdout.readline()' if begun else ''}\n"
             "print(child.pid, flush=True)\n"
@@ -442,51 +423,6 @@ class TestRecords:
         assert path.read_text() == "old"
 
 
-class TestSweep:
-    def test_runs_are_brought_to_their_end_once(self, tmp_path):
-        configs = [small(seed=seed) for seed in (0, 1, 0)]
-        messages = []
-        runs = run_all(configs, tmp_path, workers=2, observe=lambda run, message: messages.append(message))
-        assert [run.config().seed for run in runs] == [0, 1]
-        assert all(run.result()["status"] == "finished" for run in runs)
-        written = [run.path.joinpath("result.json").stat().st_mtime_ns for run in runs]
-        messages.clear()
-        run_all(configs, tmp_path, workers=2, observe=lambda run, message: messages.append(message))
-        assert messages == [{"over": True}, {"over": True}]
-        assert [run.path.joinpath("result.json").stat().st_mtime_ns for run in runs] == written
-
-    def test_a_failed_run_is_named_and_does_not_stop_the_others(self, tmp_path):
-        good, bad = small(seed=0), small(seed=1)
-        run = RunDirectory.create(tmp_path, bad)
-        (run.path / "metrics.jsonl").write_text("{\n{}\n")
-        with pytest.raises(RunError, match=rf"1 of 2 runs failed(.|\n)*{bad.run_id}(.|\n)*metrics.jsonl is damaged"):
-            run_all([bad, good], tmp_path, workers=1, observe=lambda run, message: None)
-        assert RunDirectory.create(tmp_path, good).result()["status"] == "finished"
-        assert "RunError" in run.error_path.read_text()
-
-    def test_a_killed_worker_is_reported(self, tmp_path):
-        config = small(updates=10_000_000, evaluate_every=10_000_000)
-
-        def kill(run, message):
-            if "step" in message:
-                lines = subprocess.run(["pgrep", "-f", str(run.path)], capture_output=True, text=True).stdout.split()
-                os.kill(int(lines[0]), signal.SIGKILL)
-
-        with pytest.raises(RunError, match="exit code -9"):
-            run_all([config], tmp_path, workers=1, observe=kill)
-
-    def test_an_interrupt_stops_the_workers_with_a_checkpoint(self, tmp_path):
-        config = small(updates=10_000_000, evaluate_every=10_000_000)
-
-        def interrupt(run, message):
-            if "step" in message:
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            run_all([config], tmp_path, workers=1, observe=interrupt)
-        assert checkpoint.load(tmp_path / config.run_id).trainer["progress"]["step"] > 0
-
-
 class TestRecall:
     def test_answers_what_the_model_answers(self, tmp_path):
         run = RunDirectory.create(tmp_path, small(updates=400, learning_rate=2e-2))
@@ -516,21 +452,5 @@ def start_worker(run, limit_file_size=None):
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit_file_size, limit_file_size))
 
-    command = [sys.executable, "-m", "fastweights.training.worker", str(run.path), str(os.getpid())]
+    command = [sys.executable, "-m", "fastweights.training.worker", str(os.getpid()), str(run.path)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=limit)
-
-
-def is_running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-
-
-def wait_until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from fastweights import cells, experiments, tasks
 from fastweights.errors import RunError, UsageError, unknown_name
@@ -26,6 +26,11 @@ _output = Console()
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_workers(workers: int) -> None:
+    if workers < 1:
+        raise UsageError(f"workers must be at least 1, got {workers}")
 
 
 @dataclass(frozen=True)
@@ -48,17 +53,18 @@ class Reproduce:
     """Print the table as JSON."""
 
     def run(self) -> None:
-        if self.workers < 1:
-            raise UsageError(f"workers must be at least 1, got {self.workers}")
+        _check_workers(self.workers)
         experiment = experiments.load(self.experiment)
         experiment.check_preset(self.preset)
         from fastweights.experiments._reproduce import reproduce
         from fastweights.report.files import save
         from fastweights.report.progress import follow
         from fastweights.report.tables import table_values, terminal_table
+        from fastweights.training.sweep import LocalProcesses
 
         root = self.runs / experiment.runs_folder
-        outcome, runs = reproduce(experiment, self.preset, root=root, workers=self.workers, follow=follow(_messages))
+        place = LocalProcesses(self.workers)
+        outcome, runs = reproduce(experiment, self.preset, root=root, place=place, follow=follow(_messages))
         saved = save(outcome, runs, self.output or root / f"{self.experiment}-{self.preset}")
         if self.json:
             print(json.dumps(table_values(outcome) | {"saved": [str(path) for path in saved]}, indent=2))
@@ -83,13 +89,57 @@ class Train:
         from fastweights.report.progress import follow
         from fastweights.report.runs import summary
         from fastweights.training.loop import complete
-        from fastweights.training.sweep import run_all
+        from fastweights.training.sweep import LocalProcesses, run_all
 
         config = complete(self.config)
         with follow(_messages)("run", [config]) as observe:
-            (run,) = run_all([config], self.runs / "train", workers=1, observe=observe)
+            (run,) = run_all([config], self.runs / "train", place=LocalProcesses(1), observe=observe)
         result = run.result()
         print(json.dumps(result, indent=2) if self.json else summary(run))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Train every combination of some values of some settings, over several seeds, and print a summary.
+
+    The same command resumes, as often as it is stopped or killed, and runs nothing twice. As in
+    `fastweights sweep --cell lstm --grid learning_rate 1e-3 3e-3 --grid hidden_size 20 50 --seeds 1 2 3`.
+    """
+
+    config: OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
+    grid: UseAppendAction[tuple[Annotated[tuple[str, ...], arg(metavar="NAME VALUE …")], ...]] = ()
+    """A field of the configuration, or an option of the cell or the task, and its values; once for each field."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of every combination [default: the one of --seed]."""
+    name: str = "sweep"
+    """Name of the sweep: its folder under the runs."""
+    workers: int = field(default_factory=_cores)
+    """Runs trained at the same time, one process each."""
+    retries: int = 2
+    """How often a run is tried again after its process failed."""
+    silence: float = 600.0
+    """Seconds without a sign of life after which a process is killed and its run tried again."""
+    runs: Path = Path("runs")
+    """Folder of the run directories."""
+    json: bool = False
+    """Print the summary as JSON."""
+
+    def run(self) -> None:
+        _check_workers(self.workers)
+        if self.retries < 0:
+            raise UsageError(f"retries must be at least 0, got {self.retries}")
+        if not self.silence > 0:
+            raise UsageError(f"silence must be above 0 seconds, got {self.silence}")
+        from fastweights.training.manifest import grid, parse_fields
+
+        configs = grid(self.config, parse_fields(self.grid), self.seeds or (self.config.seed,))
+        from fastweights.report.progress import follow
+        from fastweights.training.sweep import LocalProcesses, run_all
+
+        root = self.runs / self.name
+        place = LocalProcesses(self.workers, silence=self.silence)
+        with follow(_messages)("runs", configs) as observe:
+            run_all(configs, root, place=place, observe=observe, retries=self.retries)
 
 
 @dataclass(frozen=True)
@@ -216,6 +266,7 @@ class Info:
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "reproduce": Reproduce,
     "train": Train,
+    "sweep": Sweep,
     "recall": Recall,
     "verify": Verify,
     "bench": Bench,

@@ -8,7 +8,7 @@ from fastweights.experiments.base import Experiment, Outcome
 from fastweights.training.config import RunConfig
 from fastweights.training.loop import complete
 from fastweights.training.records import RunDirectory
-from fastweights.training.sweep import Follow, run_all
+from fastweights.training.sweep import Follow, Place, run_all
 
 
 def reproduce(
@@ -16,7 +16,7 @@ def reproduce(
     preset: str,
     *,
     root: Path,
-    workers: int,
+    place: Place,
     follow: Follow,
 ) -> tuple[Outcome, list[RunDirectory]]:
     """Bring all runs of a preset to their end, resuming what is there, and reduce them.
@@ -28,7 +28,7 @@ def reproduce(
     def stage(name: str, configs: list[RunConfig]) -> list[RunDirectory]:
         completed = [complete(config) for config in configs]
         with follow(name, completed) as observe:
-            return run_all(completed, root, workers=workers, observe=observe)
+            return run_all(completed, root, place=place, observe=observe)
 
     candidates = experiment.screening(preset)
     screened = stage("screening", candidates) if candidates else []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -22,7 +24,9 @@ from fastweights.model import SequenceClassifier
 from fastweights.tasks.base import Task
 from fastweights.training import checkpoint, environment, options
 from fastweights.training.config import RunConfig, Schedule
+from fastweights.training.options import Option
 from fastweights.training.records import RunDirectory
+from fastweights.training.repair import set_damage_aside
 
 Status = Literal["finished", "diverged"]
 # Evaluation wants few, large batches; this many sequences stay inside the processor's caches.
@@ -63,7 +67,21 @@ def complete(config: RunConfig) -> RunConfig:
     config.check()
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UsageError('device "cuda" is not there: this torch sees no GPU; use device="cpu"')
-    cell_options = options.complete(cells.load(config.cell), config.cell_options, reserved=_SET_ELSEWHERE)
+    values = config.to_dict()
+    cell_options, task_options = _options_in_full(json.dumps({name: values[name] for name in _SHAPES_THE_MODEL}))
+    return dataclasses.replace(config, cell_options=dict(cell_options), task_options=dict(task_options))
+
+
+_SHAPES_THE_MODEL = (
+    *("cell", "hidden_size", "cell_options", "task", "task_options"),
+    *("embedding_size", "input_size", "head_size", "device"),
+)
+
+
+@cache  # a grid has many configurations of few models
+def _options_in_full(values: str) -> tuple[dict[str, Option], dict[str, Option]]:
+    config = RunConfig.from_dict(json.loads(values))
+    cell_options = options.complete(cells.load(config.cell), config.cell_options)
     task_options = options.complete(tasks.load(config.task), config.task_options)
     completed = dataclasses.replace(config, cell_options=cell_options, task_options=task_options)
     try:
@@ -72,10 +90,7 @@ def complete(config: RunConfig) -> RunConfig:
         raise UsageError(f"cannot build this model: {error}") from error
     if "backend" in cell_options:
         cell_options["backend"] = cell.backend_for(build_task(completed).sequence_length)
-    return completed
-
-
-_SET_ELSEWHERE = frozenset({"batch_first", "device", "dtype"})
+    return cell_options, task_options
 
 
 def build_task(config: RunConfig) -> Task:
@@ -263,15 +278,19 @@ def train(run: RunDirectory, *, stop: Callable[[], bool], notify: Callable[[dict
     Args:
         run: its directory; the run goes on from the newest checkpoint there.
         stop: asked before every update; once it says yes, a checkpoint is written and training returns.
-        notify: told the metrics of every evaluation, and the step about twice a second.
+        notify: told the metrics of every evaluation, the step about twice a second, and what was found damaged and
+            set aside.
 
     Returns:
         Whether the run is over; False if it was stopped.
 
     Raises:
-        RunError: the directory is damaged or in use by another process.
+        RunInUse: another process trains it.
+        RunError: its configuration is damaged, or the disk refuses a checkpoint.
     """
     with run.locked():
+        for path in set_damage_aside(run):
+            notify({"set aside": str(path)})
         if run.result() is not None:
             return True
         with environment.threads(run.config().threads), torch.random.fork_rng(devices=[]):

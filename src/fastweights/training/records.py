@@ -5,7 +5,7 @@ runs/<experiment>/<run-id>/
   metrics.jsonl        one line for every evaluation
   checkpoint-<step>/   everything needed to go on from there (see checkpoint.py)
   result.json          written last, by rename; its presence means that the run is over
-  error.txt            the traceback of the last failure, if any
+  error.txt            what went wrong, if anything did: a traceback for each failure
 """
 
 from __future__ import annotations
@@ -26,14 +26,23 @@ from fastweights.training.config import RunConfig
 _RESULT_KEYS = {"status", "reason", "config", "updates", "seconds", "test_errors", "test_count", "test_nll", "backend"}
 
 
+class RunInUse(RunError):
+    """Another process is training the run."""
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write a file so that, whatever happens, it is seen either whole or not at all."""
-    scratch = path.with_name(path.name + ".partial")
-    with open(scratch, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    # Two processes may write the same file at once.
+    scratch = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    try:
+        with open(scratch, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
 
 
 class RunDirectory:
@@ -46,9 +55,15 @@ class RunDirectory:
     def create(cls, root: Path, config: RunConfig) -> RunDirectory:
         """The directory of `config` under `root`, made if it is not there; equal configurations share one."""
         run = cls(root / config.run_id)
-        run.path.mkdir(parents=True, exist_ok=True)
-        if not run._config_path.exists():
-            write_atomically(run._config_path, json.dumps(config.to_dict(), indent=2) + "\n")
+        text = json.dumps(config.to_dict(), indent=2) + "\n"
+        try:
+            known = run._config_path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            known = ""
+            run.path.mkdir(parents=True, exist_ok=True)
+        # One that differs is damaged or of an older form: the directory's name is a hash of what must stand in it.
+        if known != text:
+            write_atomically(run._config_path, text)
         return run
 
     @classmethod
@@ -64,16 +79,18 @@ class RunDirectory:
         return self.path / "config.json"
 
     @property
-    def _metrics_path(self) -> Path:
+    def metrics_path(self) -> Path:
+        """Where the evaluations are."""
         return self.path / "metrics.jsonl"
 
     @property
-    def _result_path(self) -> Path:
+    def result_path(self) -> Path:
+        """Where the result is, once there is one."""
         return self.path / "result.json"
 
     @property
     def error_path(self) -> Path:
-        """Where the traceback of a failure is kept."""
+        """Where failures are kept."""
         return self.path / "error.txt"
 
     def config(self) -> RunConfig:
@@ -86,59 +103,79 @@ class RunDirectory:
 
     def result(self) -> dict[str, Any] | None:
         """What came out, or None while the run is not over."""
-        if not self._result_path.exists():
+        if not self.result_path.exists():
             return None
-        values = self._read_json(self._result_path)
+        values = self._read_json(self.result_path)
         if not isinstance(values, dict) or not values.keys() >= _RESULT_KEYS:
-            raise RunError(f"{self._result_path} is damaged: it is incomplete; delete that file and run again")
+            raise RunError(f"{self.result_path} is damaged: it is incomplete; delete that file and run again")
         return values
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Declare the run over."""
-        write_atomically(self._result_path, json.dumps(result, indent=2) + "\n")
+        write_atomically(self.result_path, json.dumps(result, indent=2) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
         """The evaluations so far, in order; a last line that was cut off while being written does not count."""
-        if not self._metrics_path.exists():
+        if not self.metrics_path.exists():
             return []
         entries = []
-        lines = self._metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = self.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
         for number, line in enumerate(lines, start=1):
             try:
                 entries.append(json.loads(line))
             except json.JSONDecodeError as error:
                 if number == len(lines):
                     break
-                raise RunError(f"{self._metrics_path} is damaged at line {number}; delete {self.path}") from error
+                raise RunError(f"{self.metrics_path} is damaged at line {number}; delete {self.path}") from error
         return entries
 
     def append_metrics(self, entry: dict[str, Any]) -> None:
         """Add one evaluation; a value that is not finite is written as null, for JSON has no other word for it."""
         plain = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in entry.items()}
-        with open(self._metrics_path, "a", encoding="utf-8") as file:
+        with open(self.metrics_path, "a", encoding="utf-8") as file:
             file.write(json.dumps(plain) + "\n")
 
     def rewind_metrics(self, step: int) -> None:
         """Drop what lies after `step`: a run that goes on from a checkpoint writes it again."""
         kept = [entry for entry in self.metrics() if entry["step"] <= step]
-        write_atomically(self._metrics_path, "".join(json.dumps(entry) + "\n" for entry in kept))
+        write_atomically(self.metrics_path, "".join(json.dumps(entry) + "\n" for entry in kept))
+
+    def is_over(self) -> bool:
+        """Whether there is a whole result; what is left of a damaged one does not count."""
+        try:
+            return self.result() is not None
+        except RunError:
+            return False
+
+    def in_use(self) -> bool:
+        """Whether some process holds the run."""
+        try:
+            with self.locked():
+                return False
+        except RunInUse:
+            return True
+
+    def record_failure(self, text: str) -> None:
+        """Keep what went wrong, below what went wrong before, if the disk is not what failed."""
+        with contextlib.suppress(OSError), open(self.error_path, "a", encoding="utf-8") as file:
+            file.write(text.rstrip() + "\n\n")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for this process alone; the lock goes with the process, however it ends.
 
-        Raises RunError if another process holds it.
+        Raises RunInUse if another process holds it.
         """
         with open(self.path / ".lock", "w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise RunError(f"{self.path} is being trained by another process; wait for it or stop it") from error
+                raise RunInUse(f"{self.path} is being trained by another process; wait for it or stop it") from error
             yield
 
     def _read_json(self, path: Path) -> Any:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            whole = path if path == self._result_path else self.path
+            whole = path if path == self.result_path else self.path
             raise RunError(f"{path} is damaged ({error}); delete {whole} and run again") from error

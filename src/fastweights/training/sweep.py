@@ -1,22 +1,19 @@
-"""Many runs side by side, each in a worker process of its own. What is finished on disk is never run again."""
+"""Many runs side by side. What is finished on disk is never run again, whoever finished it."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import queue
-import subprocess
-import sys
-import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from fastweights.errors import RunError
 from fastweights.training.config import RunConfig
+from fastweights.training.processes import Say, Worker
 from fastweights.training.records import RunDirectory
 
 Observe = Callable[[RunDirectory, dict[str, Any]], None]
@@ -24,81 +21,154 @@ Observe = Callable[[RunDirectory, dict[str, Any]], None]
 Follow = Callable[[str, list[RunConfig]], AbstractContextManager[Observe]]
 """Opens the observer of a stage, given the stage's name and its runs."""
 
+_LOOK_SECONDS = 2.0
 
-def run_all(configs: Iterable[RunConfig], root: Path, *, workers: int, observe: Observe) -> list[RunDirectory]:
-    """Bring every run to its end, `workers` at a time, in the order given.
+
+@runtime_checkable
+class Attempt(Protocol):
+    """A run that is being trained somewhere."""
+
+    def stop(self) -> None:
+        """Ask for a checkpoint and the end."""
+
+    def wait(self) -> None:
+        """Wait for the end."""
+
+
+@runtime_checkable
+class Place(Protocol):
+    """Where runs are trained. The truth about a run is in its directory; a place only gives it processor time."""
+
+    slots: int
+    """Runs at the same time."""
+
+    def start(self, run: RunDirectory, say: Say) -> Attempt:
+        """Begin to train; `say` is told what the worker says and last of all `{"ended": <how>}`, from any thread."""
+
+
+class LocalProcesses:
+    """Worker processes on this machine.
+
+    Args:
+        slots: at the same time, ≥ 1.
+        silence: seconds after which a worker that says nothing is killed.
+    """
+
+    def __init__(self, slots: int, silence: float = 600.0) -> None:
+        self.slots = slots
+        self._silence = silence
+
+    def start(self, run: RunDirectory, say: Say) -> Worker:
+        """See `Place`."""
+        return Worker(run, say, silence=self._silence)
+
+
+def run_all(
+    configs: Iterable[RunConfig], root: Path, *, place: Place, observe: Observe, retries: int = 2
+) -> list[RunDirectory]:
+    """Bring every run to its end, in the order given.
+
+    A run that another process is training, as that of a second sweep over the same directory, is waited for, and taken
+    over if that process dies.
 
     Args:
         configs: complete configurations; equal ones are one run.
         root: folder of the run directories.
-        workers: worker processes, ≥ 1.
-        observe: told what the workers say, and at once `{"over": True}` of every run that was over before.
+        place: where they are trained.
+        observe: told what the workers say; at once `{"over": True}` of every run that was over before; `{"retry": why}`
+            and in the end `{"failed": why}` of a run whose worker failed.
+        retries: how often a run is tried again after a failure, each time from its newest checkpoint, ≥ 0.
 
     Returns:
         The runs, in the order of `configs`, all of them over.
 
     Raises:
-        RunError: some run failed; the others were brought to their end first.
+        RunError: some run failed each time; the others were brought to their end first.
         KeyboardInterrupt: interrupted; every active run has written a checkpoint.
     """
     runs = [RunDirectory.create(root, config) for config in {c.run_id: c for c in configs}.values()]
-    waiting: deque[RunDirectory] = deque()
-    for run in runs:
-        if run.result() is None:
-            waiting.append(run)
-        else:
-            observe(run, {"over": True})
-    active: dict[Path, subprocess.Popen[str]] = {}
-    said: queue.SimpleQueue[tuple[RunDirectory, dict[str, Any] | None]] = queue.SimpleQueue()
-    failures: dict[Path, str] = {}
-    try:
-        while waiting or active:
-            while waiting and len(active) < workers:
-                run = waiting.popleft()
-                active[run.path] = _start(run, said)
-            run, message = said.get()
-            if message is not None:
-                if "failed" in message:
-                    failures[run.path] = message["failed"]
-                observe(run, message)
-                continue
-            code = active.pop(run.path).wait()
-            if run.result() is None and run.path not in failures:
-                failures[run.path] = f"its process ended with exit code {code}"
-                observe(run, {"failed": failures[run.path]})
-    finally:
-        for process in active.values():
-            process.terminate()
-        for process in active.values():
-            process.wait()
+    failures = _Driver(place, observe, retries).bring_to_their_end(runs)
     if failures:
-        listed = "\n".join(f"  {path}: {reason}" for path, reason in failures.items())
+        listed = "\n".join(f"  {run.path}: {reason}" for run, reason in failures.items())
         raise RunError(f"{len(failures)} of {len(runs)} runs failed; the same command tries them again\n{listed}")
     return runs
 
 
-def _start(
-    run: RunDirectory, said: queue.SimpleQueue[tuple[RunDirectory, dict[str, Any] | None]]
-) -> subprocess.Popen[str]:
-    """A worker for `run`; a thread passes on what it says, and None at its end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fastweights.training.worker", str(run.path), str(os.getpid())],
-        stdout=subprocess.PIPE,
-        text=True,
-        # A Ctrl-C in the terminal reaches only this process, which then stops the workers in order.
-        start_new_session=True,
-        # One core for each worker: math libraries must not start threads before the run sets its own number.
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+class _Driver:
+    def __init__(self, place: Place, observe: Observe, retries: int) -> None:
+        self._place = place
+        self._observe = observe
+        self._tries_left: dict[RunDirectory, int] = {}
+        self._retries = retries
+        self._waiting: deque[RunDirectory] = deque()
+        self._active: dict[RunDirectory, Attempt] = {}
+        self._elsewhere: set[RunDirectory] = set()
+        self._looked = 0.0
+        self._failures: dict[RunDirectory, str] = {}
+        self._said: queue.SimpleQueue[tuple[RunDirectory, dict[str, Any]]] = queue.SimpleQueue()
 
-    def listen() -> None:
-        assert process.stdout is not None
-        with process.stdout as lines:
-            for line in lines:
-                # A library may print too; only what the worker says is JSON.
-                with contextlib.suppress(json.JSONDecodeError):
-                    said.put((run, json.loads(line)))
-        said.put((run, None))
+    def bring_to_their_end(self, runs: list[RunDirectory]) -> dict[RunDirectory, str]:
+        """Returns why each run failed that did."""
+        self._tries_left = dict.fromkeys(runs, self._retries)
+        for run in runs:
+            if run.is_over():
+                self._observe(run, {"over": True})
+            else:
+                self._waiting.append(run)
+        try:
+            while self._waiting or self._active or self._elsewhere:
+                while self._waiting and len(self._active) < self._place.slots:
+                    self._start(self._waiting.popleft())
+                with contextlib.suppress(queue.Empty):
+                    self._hear(*self._said.get(timeout=_LOOK_SECONDS if self._elsewhere else None))
+                self._look_elsewhere()
+        finally:
+            for attempt in self._active.values():
+                attempt.stop()
+            for attempt in self._active.values():
+                attempt.wait()
+        return self._failures
 
-    threading.Thread(target=listen, daemon=True).start()
-    return process
+    def _start(self, run: RunDirectory) -> None:
+        self._failures.pop(run, None)
+        self._active[run] = self._place.start(run, lambda message: self._said.put((run, message)))
+
+    def _hear(self, run: RunDirectory, message: dict[str, Any]) -> None:
+        if "failed" in message:
+            self._failures[run] = message["failed"]
+        elif "in use" in message:
+            self._elsewhere.add(run)
+            self._observe(run, message)
+        elif "ended" in message:
+            del self._active[run]
+            self._after(run, message["ended"])
+        else:
+            self._observe(run, message)
+
+    def _after(self, run: RunDirectory, ending: str) -> None:
+        """What becomes of a run whose worker has ended."""
+        if run in self._elsewhere or run.is_over():
+            self._failures.pop(run, None)
+            return
+        if run not in self._failures:
+            self._failures[run] = ending
+            run.record_failure(ending)
+        if self._tries_left[run] == 0:
+            self._observe(run, {"failed": self._failures[run]})
+            return
+        self._tries_left[run] -= 1
+        self._observe(run, {"retry": self._failures[run]})
+        self._waiting.append(run)
+
+    def _look_elsewhere(self) -> None:
+        """Every now and then, what became of the runs that another process trains."""
+        if time.monotonic() - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        for run in sorted(self._elsewhere, key=lambda run: run.path):
+            if run.is_over():
+                self._elsewhere.remove(run)
+                self._observe(run, {"over": True})
+            elif not run.in_use():
+                self._elsewhere.remove(run)
+                self._waiting.append(run)

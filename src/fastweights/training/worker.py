@@ -1,12 +1,12 @@
-"""One run in a process of its own: `python -m fastweights.training.worker DIRECTORY PARENT`, PARENT its parent's id.
+"""Runs in a process of its own: `python -m fastweights.training.worker PARENT DIRECTORY …`, PARENT its parent's id.
 
-Standard output carries one JSON object a line: metrics, steps, and at the end `{"over": ...}` or `{"failed": message}`.
+Standard output carries one JSON object a line, each with the "run" that it is about: metrics, steps, what was set aside
+as damaged, and at the end "over", "in use" (by another process) or "failed" with the message.
 SIGTERM, SIGINT or the death of the process that started it stop the run with a checkpoint.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -18,10 +18,10 @@ from typing import Any
 
 from fastweights.errors import RunError
 from fastweights.training.loop import train
-from fastweights.training.records import RunDirectory
+from fastweights.training.records import RunDirectory, RunInUse
 
 
-def main(path: str, parent: int) -> None:
+def main(parent: int, path: str) -> None:
     """Train the run in `path` for as long as the process `parent` lives.
 
     The parent says its own id: it may be gone before this process has imported torch and could ask.
@@ -36,17 +36,23 @@ def main(path: str, parent: int) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     run = RunDirectory(Path(path))
+
+    def say(message: dict[str, Any]) -> None:
+        _print(message | {"run": run.path.name})
+
     try:
-        over = train(run, stop=lambda: stopped or os.getppid() != parent, notify=_say)
+        over = train(run, stop=lambda: stopped or os.getppid() != parent, notify=say)
+    except RunInUse:
+        say({"in use": True})
     except Exception as error:
-        _say({"failed": str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"})
-        with contextlib.suppress(OSError):  # the disk may be what failed
-            run.error_path.write_text(traceback.format_exc(), encoding="utf-8")
+        say({"failed": str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"})
+        run.record_failure(traceback.format_exc())
         sys.exit(1)
-    _say({"over": over})
+    else:
+        say({"over": over})
 
 
-def _say(message: dict[str, Any]) -> None:
+def _print(message: dict[str, Any]) -> None:
     try:
         print(json.dumps(message), flush=True)
     except BrokenPipeError:  # whoever listened is gone; the run stops at the next look at its parent
@@ -54,4 +60,4 @@ def _say(message: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(int(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,86 @@
+"""A sweep as a list of complete configurations: every combination of some values of some fields, times the seeds."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, get_type_hints
+
+from fastweights import cells, tasks
+from fastweights.errors import UsageError, unknown_name
+from fastweights.training import options
+from fastweights.training.config import RunConfig
+from fastweights.training.loop import complete
+from fastweights.training.options import Option
+
+
+def grid(base: RunConfig, fields: Mapping[str, Sequence[Option]], seeds: Sequence[int]) -> list[RunConfig]:
+    """All combinations, the last field varying fastest but for the seeds, in an order that only the arguments decide.
+
+    Args:
+        base: what all runs share.
+        fields: values for each name. A name is a field of RunConfig, or else an option of the cell or of the task, as
+            their constructors name them.
+        seeds: of every combination.
+
+    Raises:
+        UsageError: an unknown name, a field without values or with one twice, or a value that its field does not take.
+    """
+    for name, values in {**fields, "seed": seeds}.items():
+        if not values:
+            raise UsageError(f"{name} needs at least one value")
+        if len(set(values)) < len(values):
+            raise UsageError(f"{name} has a value twice: {' '.join(map(str, values))}")
+    if "seed" in fields:
+        raise UsageError("seed is not a field of the grid; give the seeds as seeds")
+    return [
+        complete(_varied(base, {**dict(zip(fields, values, strict=True)), "seed": seed}))
+        for values in itertools.product(*fields.values())
+        for seed in seeds
+    ]
+
+
+def parse_fields(given: Sequence[Sequence[str]]) -> dict[str, list[Option]]:
+    """Fields of a grid as the command line gives them: each a name and its values, as text.
+
+    Raises UsageError for a name without values, or given twice.
+    """
+    fields: dict[str, list[Option]] = {}
+    for name, *values in filter(None, given):
+        name = name.replace("-", "_")
+        if name in fields:
+            raise UsageError(f"{name} is given twice; list all its values after one --grid {name}")
+        fields[name] = [_parse(value) for value in values]
+    return fields
+
+
+def _parse(text: str) -> Any:
+    """A number, true or false, or nothing, where the text is the word for it; itself otherwise."""
+    words: dict[str, Any] = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _varied(base: RunConfig, values: Mapping[str, Option]) -> RunConfig:
+    """`base` with other values of some fields, options of its cell or options of its task."""
+    hints = get_type_hints(RunConfig)
+    fields = hints.keys() - {"cell_options", "task_options"}
+    changes = {name: options.checked(name, value, hints[name]) for name, value in values.items() if name in fields}
+    config: RunConfig = dataclasses.replace(base, **changes)  # type: ignore[arg-type]
+    cell_options, task_options = dict(config.cell_options), dict(config.task_options)
+    of_cell = options.names(cells.load(config.cell))
+    of_task = options.names(tasks.load(config.task))
+    for name in values.keys() - fields:
+        if name in of_cell:
+            cell_options[name] = values[name]
+        elif name in of_task:
+            task_options[name] = values[name]
+        else:
+            raise unknown_name("field of the grid", name, {*fields, *of_cell, *of_task})
+    return dataclasses.replace(config, cell_options=cell_options, task_options=task_options)
