@@ -89,8 +89,8 @@ def invertible() -> Evidence:
     source="§5.1.1, eigenvalues that “determine the behavior”, of a system that depends on time",
     printed="If all eigenvalues of A(t) have negative real parts at every time, solutions of dx/dt = A(t) x decay.",
     verdict=Verdict.REFUTED,
-    note="Markus and Yamabe (1960): e^{t/2} (−cos t, sin t) is a solution. The eigenvalues speak for autonomous systems "
-    "only, to which §5.1 limits itself.",
+    note="Markus and Yamabe (1960): e^{t/2} (−cos t, sin t) is a solution. The eigenvalues speak for autonomous "
+    "systems only, to which §5.1 limits itself.",
     figure=pictures.draw_markus_yamabe,
 )
 def frozen_eigenvalues() -> Evidence:
