@@ -137,7 +137,7 @@ def sublevel_sets() -> Evidence:
         printed=(below("reversed Van der Pol: largest ‖x(t)‖, t ≤ 15, from (2.2, 0)", farthest, 3.0),),
         corrected=(
             close("… where V̇ is", rate, -4.84, 1e-9),
-            close("lowest level at which V̇ = 0", math.nan if lowest is None else lowest.level, 2.3045, 1e-4),
+            close("lowest level at which V̇ = 0", math.inf if lowest is None else lowest.level, 2.3045, 1e-4),
             fact("V̇ < 0 at 3200 states of {V ≤ 2.3}", falls.verdict is not Proof.REFUTED),
             below("64 starts on V = 2.3: largest ‖x(40)‖", _farthest_end(field, starts, 0.05, 40), 1e-6),
         ),
