@@ -127,8 +127,8 @@ def linear_trend() -> Evidence:
     return Evidence(
         printed=(
             close(f"mean of y(399), {_RUNS} runs", end, expected.mean, 5 * error),
-            # What y(399) − y(199) and y(199) err by is independent, each with half the variance.
-            close("mean gained from y(199) to y(399) over y(199)'s", (end - middle) / middle, 1, 10 * error / middle),
+            # y(399) − y(199) and y(199) are independent, each of half the variance: their difference errs by `error`.
+            close("mean gained from y(199) to y(399) over y(199)'s", (end - middle) / middle, 1, 5 * error / middle),
             close("the same without a mean, n = 399", float(walk[:, -1].mean()), 0.0, 5 * error),
             close(
                 "variance of that random walk over σ² (n + 1)",
