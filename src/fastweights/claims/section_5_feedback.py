@@ -96,9 +96,9 @@ def decay() -> Evidence:
         printed.append(
             below(f"deviation of y(119), against what x(0) leaves, w = {weight}", float(y[:, -1].std()), left)
         )
-        off = (y - y_without)[:, 39] - feedback.impulse_response(weight, 39) * first
+        off = (y - y_without)[:, 38] - feedback.impulse_response(weight, 38) * first
         corrected += [
-            below(f"effect of x(0) on y(39) against w⁴⁰ x(0), w = {weight}", float(off.abs().max()), 1e-13),
+            below(f"effect of x(0) on y(38) against w³⁹ x(0), w = {weight}", float(off.abs().max()), 1e-13),
             close(f"mean of y(119), {_RUNS} runs, w = {weight}", float(y[:, -1].mean()), stationary.mean, 5 * error),
             close(
                 f"variance of y(119), {_RUNS} runs, w = {weight}",
