@@ -70,11 +70,12 @@ def test_the_cat_map_has_no_error_at_all():
     torch.testing.assert_close(found.exponents, torch.tensor([[expected, -expected]]).expand(3, 2))
 
 
-def test_products_of_gaussian_matrices_have_newmans_spectrum():
-    size, gain, steps = 8, 1.3, 1500
-    matrices = gain / math.sqrt(size) * torch.randn(steps + 50, size, size)
-    found = driven_lyapunov_spectrum(lambda h, J: J @ h, torch.ones(1, size), matrices / 3, warmup=50)
-    rank = torch.arange(1, size + 1)
+@pytest.mark.parametrize(("size", "count", "steps", "warmup"), [(8, 8, 1500, 50), (512, 16, 50, 0)])
+def test_products_of_gaussian_matrices_have_newmans_spectrum(size, count, steps, warmup):
+    gain = 1.3
+    matrices = gain / math.sqrt(size) * torch.randn(steps + warmup, size, size)
+    found = driven_lyapunov_spectrum(lambda h, J: J @ h, torch.ones(1, size), matrices / 3, count=count, warmup=warmup)
+    rank = torch.arange(1, count + 1)
     newman = (torch.digamma((size - rank + 1) / 2) + math.log(2 * gain**2 / size)) / 2
     difference = found.exponents[0] + math.log(3) - newman
     # The variance of ln|R_kk| is ψ′((N − k + 1)/2)/4, independently at every step.
@@ -102,11 +103,17 @@ def test_the_flow_of_a_quiet_tanh_network():
 
 
 def test_sixteen_exponents_of_a_network_of_512_units():
-    rates = 0.95 * 0.9 ** torch.arange(512.0)
+    rates = 1.5 * 0.9 ** torch.arange(512.0)
     basis = torch.linalg.qr(torch.randn(512, 512)).Q
-    step = systems.tanh_network(basis * rates @ basis.T)
-    found = lyapunov_spectrum(step, 1e-9 * torch.randn(1, 512), 50, count=16, warmup=250)
-    torch.testing.assert_close(found.exponents[0], rates[:16].log(), atol=1e-9, rtol=0)
+    W = basis * rates @ basis.T
+    found = lyapunov_spectrum(systems.tanh_network(W), torch.randn(1, 512), 50, count=16, warmup=450)
+    rest = found.states[0]
+    torch.testing.assert_close(torch.tanh(W @ rest), rest)
+    assert rest.abs().mean() > 0.1, "not 0, which repels in four directions"
+    # At rest the exponents are ln |eigenvalues| of D W, D = diag(1 − h²), which is similar to √D W √D.
+    slope = (1 - rest**2).sqrt()
+    multipliers = torch.linalg.eigvalsh(slope[:, None] * W * slope).flip(0)
+    torch.testing.assert_close(found.exponents[0], multipliers[:16].log(), atol=1e-9, rtol=0)
     assert found.sum_rule_gap is None
 
 
