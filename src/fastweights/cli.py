@@ -6,10 +6,11 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -18,6 +19,9 @@ from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 from fastweights import cells, experiments, tasks
 from fastweights.errors import RunError, UsageError, unknown_name
 from fastweights.training.config import RunConfig
+
+if TYPE_CHECKING:
+    from fastweights.training.sweep import Place
 
 # Progress and messages go to standard error; standard output carries the result alone.
 _messages = Console(stderr=True)
@@ -28,9 +32,22 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _check_workers(workers: int) -> None:
+@contextmanager
+def _place(workers: int, scheduler: str | None, silence: float = 600.0) -> Iterator[Place]:
+    """Where runs are trained: worker processes here, or the cluster of a Dask scheduler."""
     if workers < 1:
         raise UsageError(f"workers must be at least 1, got {workers}")
+    if not silence > 0:
+        raise UsageError(f"silence must be above 0 seconds, got {silence}")
+    if scheduler is None:
+        from fastweights.training.sweep import LocalProcesses
+
+        yield LocalProcesses(workers, silence)
+        return
+    from fastweights.training.cluster import DaskCluster
+
+    with closing(DaskCluster(scheduler, silence)) as cluster:
+        yield cluster
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,8 @@ class Reproduce:
     """How much of the protocol: quick (minutes) or paper (days)."""
     workers: int = field(default_factory=_cores)
     """Runs trained at the same time, one thread each."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, whose cluster trains the runs instead."""
     runs: Path = Path("runs")
     """Folder of the run directories."""
     output: Path | None = None
@@ -53,18 +72,16 @@ class Reproduce:
     """Print the table as JSON."""
 
     def run(self) -> None:
-        _check_workers(self.workers)
         experiment = experiments.load(self.experiment)
         experiment.check_preset(self.preset)
         from fastweights.experiments._reproduce import reproduce
         from fastweights.report.files import save
         from fastweights.report.progress import follow
         from fastweights.report.tables import table_values, terminal_table
-        from fastweights.training.sweep import LocalProcesses
 
         root = self.runs / experiment.runs_folder
-        place = LocalProcesses(self.workers)
-        outcome, runs = reproduce(experiment, self.preset, root=root, place=place, follow=follow(_messages))
+        with _place(self.workers, self.scheduler) as place:
+            outcome, runs = reproduce(experiment, self.preset, root=root, place=place, follow=follow(_messages))
         saved = save(outcome, runs, self.output or root / f"{self.experiment}-{self.preset}")
         if self.json:
             print(json.dumps(table_values(outcome) | {"saved": [str(path) for path in saved]}, indent=2))
@@ -115,6 +132,8 @@ class Sweep:
     """Name of the sweep: its folder under the runs."""
     workers: int = field(default_factory=_cores)
     """Runs trained at the same time, one process each."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, whose cluster trains the runs instead."""
     retries: int = 2
     """How often a run is tried again after its process failed."""
     silence: float = 600.0
@@ -125,20 +144,19 @@ class Sweep:
     """Print the summary as JSON."""
 
     def run(self) -> None:
-        _check_workers(self.workers)
         if self.retries < 0:
             raise UsageError(f"retries must be at least 0, got {self.retries}")
-        if not self.silence > 0:
-            raise UsageError(f"silence must be above 0 seconds, got {self.silence}")
         from fastweights.training.manifest import grid, parse_fields
 
         configs = grid(self.config, parse_fields(self.grid), self.seeds or (self.config.seed,))
         from fastweights.report.progress import follow
-        from fastweights.training.sweep import LocalProcesses, run_all
+        from fastweights.training.sweep import run_all
 
         root = self.runs / self.name
-        place = LocalProcesses(self.workers, silence=self.silence)
-        with follow(_messages)("runs", configs) as observe:
+        with (
+            _place(self.workers, self.scheduler, self.silence) as place,
+            follow(_messages)("runs", configs) as observe,
+        ):
             run_all(configs, root, place=place, observe=observe, retries=self.retries)
 
 

@@ -50,6 +50,10 @@ class Worker:
         """Ask for a checkpoint and the end."""
         self._process.terminate()
 
+    def join(self) -> None:
+        """Wait for the end, however long it takes."""
+        self._watching.join()
+
     def wait(self) -> None:
         """Wait for the end; a process that was asked to stop and does not is killed after a minute."""
         self._watching.join(_STOPPING_SECONDS)
