@@ -12,7 +12,14 @@ from fastweights import experiments
 from fastweights.errors import RunError, UsageError
 from fastweights.experiments import _published
 from fastweights.experiments._section_4_1 import PRESETS
-from fastweights.experiments._statistics import FLOOR_MARGIN, standing, wilson_interval
+from fastweights.experiments._statistics import (
+    FLOOR_MARGIN,
+    lower_median,
+    standing,
+    until_success,
+    verdict,
+    wilson_interval,
+)
 from fastweights.report.files import save
 from fastweights.report.tables import markdown_table, remarks, table_values, terminal_table
 from fastweights.training.config import RunConfig
@@ -26,7 +33,8 @@ def finish(tmp_path):
     def write(config, errors=0, nll=0.1, *, status="finished", reason="budget used up", validation_error=0.1):
         run = RunDirectory.create(tmp_path, config)
         for step in (500, 1_000):
-            run.append_metrics({"step": step, "validation_nll": nll, "test_nll": nll + 1 / step})
+            scores = {"validation_error": errors / 20_000, "validation_nll": nll, "test_nll": nll + 1 / step}
+            run.append_metrics({"step": step, "seconds": step / 1e3, **scores})
         result = {
             "status": status, "reason": reason, "config": config.to_dict(), "updates": 1_000, "seconds": 1.5,
             "validation_error": validation_error, "validation_nll": nll, "test_errors": errors, "test_count": 20_000,
@@ -54,6 +62,23 @@ class TestStatistics:
         found = {error: standing(error / 100, 0.6165) for row in entry["values"] for error in row}
         assert sorted(error for error, where in found.items() if where == "at") == [60.13, 60.23, 60.81, 62.11]
         assert set(found.values()) == {"at", "below"}
+
+    def test_verdicts_turn_at_wilsons_bounds(self):
+        low, high = wilson_interval(300, 20_000)[0], wilson_interval(400, 20_000)[1]
+        for published, expected in (
+            (low - 1e-9, "worse"), (low, "reproduced"), (high, "reproduced"), (high + 1e-9, "better"),
+        ):  # fmt: skip
+            assert verdict(published, [400, 300, 350], 20_000) == expected
+        assert verdict(0.0, [0, 0], 20_000) == "reproduced"
+
+    def test_medians_are_measured_values_and_count_those_that_never_got_there(self):
+        assert lower_median([3, 1, 2]) == 2
+        assert lower_median([1.0, math.inf]) == 1.0
+        assert lower_median([1.0, math.inf, math.inf]) == math.inf
+        metrics = [{"step": s, "seconds": s / 10, "validation_error": e} for s, e in ((1, 0.5), (2, 0.01), (3, 0.02))]
+        assert until_success(metrics, "step") == 2
+        assert until_success(metrics, "seconds") == 0.2
+        assert until_success(metrics[:1], "step") == math.inf
 
     @pytest.mark.parametrize(
         ("error", "where"), [(0.59, "below"), (0.60, "at"), (0.63, "at"), (0.64, "above"), (0.9, "above")]
@@ -155,6 +180,9 @@ class TestSection41:
         assert (lstm.error, lstm.nll) == (300 / 20_000, 0.03)
         assert lstm.interval == wilson_interval(300, 20_000)
         assert lstm.errors == tuple(count / 20_000 for count in (100, 200, 300, 400, 9_000))
+        assert (lstm.successes, lstm.runs) == (2, 5)
+        assert (lstm.updates_to_success, lstm.seconds_to_success) == (None, None)  # three of five never got there
+        assert lstm.verdict == "reproduced"
         assert lstm.diverged == ("seed 9: NaN at update 7",)
         said = remarks(outcome)
         assert "IRNN, R = 50: within 2 points of the no-binding floor (61.65 %): no binding learned" in said[0]
@@ -180,7 +208,7 @@ class TestSection41:
 
     def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(self, finish):
         outcome = experiments.load("table-1").reduce("quick", [finish(RunConfig(cell="lstm"), errors=400)])
-        for width in (40, 76, 200):
+        for width in (40, 60, 80, 130, 200):
             console = Console(width=width, record=True, file=io.StringIO())
             console.print(terminal_table(outcome, width))
             text = console.export_text()

@@ -19,6 +19,8 @@ class Candidates:
     learning_rates: tuple[float, ...] | dict[int, tuple[float, ...]]
     """For all sizes, or by hidden size."""
     options: tuple[dict[str, Option], ...] = ({},)
+    budget: int = 1
+    """How many times the preset's updates this model gets, in the screening too."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,24 @@ PRESETS = {
         evaluate_every=500,
         schedule="cosine",
         seeds=(1,),
+    ),
+    # A day on two cores. The IRNN gets more updates: it does not begin to bind before tens of thousands.
+    "standard": Preset(
+        models={
+            "fast_weights": Candidates(
+                (5e-4, 1e-3, 2e-3, 4e-3),
+                tuple({"decay": decay, "fast_learning_rate": eta} for decay in (0.9, 0.95) for eta in (0.25, 0.5, 1.0)),
+            ),
+            "lstm": Candidates((1e-3, 2e-3, 5e-3, 1e-2)),
+            "associative_lstm": Candidates((1e-3, 3e-3, 1e-2), ({"copies": 4, "heads": 3},)),
+            "irnn": Candidates((3e-4, 1e-3, 3e-3), budget=5),
+        },
+        hidden_sizes=(20, 50, 100),
+        updates=100_000,
+        evaluate_every=1_000,
+        schedule="cosine",
+        seeds=(1, 2, 3, 4, 5),
+        screening_updates=12_000,
     ),
     # The paper states neither its grid nor its number of seeds. Its η is 0.5; its text and its appendix disagree on λ.
     "paper": Preset(
@@ -92,7 +112,9 @@ class Section41(Experiment):
             for size in self._sizes(plan):
                 candidates = _candidates(plan, cell, size)
                 chosen = candidates[0] if len(candidates) == 1 else _best(cell, size, screened)
-                configs += [replace(chosen, seed=seed, updates=plan.updates) for seed in plan.seeds]
+                configs += [
+                    replace(chosen, seed=seed, updates=plan.models[cell].budget * plan.updates) for seed in plan.seeds
+                ]
         return configs
 
     def _sizes(self, plan: Preset) -> list[int]:
@@ -108,7 +130,7 @@ def _candidates(plan: Preset, cell: str, size: int) -> list[RunConfig]:
             cell=cell,
             hidden_size=size,
             cell_options=dict(options),
-            updates=plan.screening_updates or plan.updates,
+            updates=grid.budget * (plan.screening_updates or plan.updates),
             evaluate_every=plan.evaluate_every,
             learning_rate=learning_rate,
             schedule=plan.schedule,

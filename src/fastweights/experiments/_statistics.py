@@ -1,14 +1,20 @@
-"""How sure an error rate is, and when it says that nothing was bound."""
+"""How sure an error rate is, when it says that nothing was bound, when that a run succeeded, and how soon it did."""
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from scipy.stats import binomtest
 
 # The paper's rows at 60–62 % lie up to 1.5 points under the floor of 61.65 %. Within this much of it, a model has bound
 # nothing to speak of. The margin is a convention, not a test: 60.23 % of 20,000 is significantly below the floor.
 FLOOR_MARGIN = 0.02
+
+
+SUCCESS = 0.01
+"""A run has learned the task if at most this fraction of its test answers is wrong."""
 
 
 def wilson_interval(errors: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -38,3 +44,27 @@ def standing_remark(error: float, floor: float) -> str | None:
         "at": f"within {100 * FLOOR_MARGIN:.0f} points of {name}: no binding learned",
         "above": f"above {name}: not even which values occurred was learned",
     }[standing(error, floor)]
+
+
+Verdict = Literal["reproduced", "better", "worse"]
+
+
+def verdict(published: float, errors: Sequence[int], total: int) -> Verdict:
+    """Where a published error stands to those of our seeds, given as numbers of wrong answers of `total`.
+
+    "reproduced" if it lies between the lower end of Wilson's interval for the best seed and the upper end of that for
+    the worst one; else ours is "better" or "worse".
+    """
+    if published > wilson_interval(max(errors), total)[1]:
+        return "better"
+    return "worse" if published < wilson_interval(min(errors), total)[0] else "reproduced"
+
+
+def lower_median(values: Sequence[float]) -> float:
+    """The middle value, the lower of two: one that was measured. A run that never got there may count as infinite."""
+    return sorted(values)[(len(values) - 1) // 2]
+
+
+def until_success(metrics: Sequence[dict[str, Any]], key: str) -> float:
+    """`key`, "step" or "seconds", of the first evaluation with a validation error within SUCCESS; infinite without."""
+    return next((float(m[key]) for m in metrics if m["validation_error"] <= SUCCESS), math.inf)

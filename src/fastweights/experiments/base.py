@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from fastweights.errors import unknown_name
 from fastweights.experiments._pictures import LearningCurves
+from fastweights.experiments._statistics import Verdict
 from fastweights.training.config import RunConfig
 from fastweights.training.records import RunDirectory
 
@@ -28,12 +29,25 @@ class Row:
     """95 % Wilson interval of `error`, from the size of the test set."""
     errors: tuple[float, ...]
     """Test errors of all runs that have one, ascending."""
+    successes: int
+    """Runs that ended with a test error within `_statistics.SUCCESS`; one that diverged is none."""
+    runs: int
     published: float | None
     """The paper's test error, a fraction."""
+    verdict: Verdict | None
+    """What that makes of it, see `_statistics.verdict`; None where the paper has no number."""
+    updates_to_success: float | None
+    """Updates to the first evaluation with a validation error within SUCCESS: the median over the runs, in which those
+    that never got there count as infinite; None where that is the median."""
+    seconds_to_success: float | None
     nll: float | None
     updates: int
     seconds: float
     backend: str
+    parameters: int | None
+    """Slow parameters of the recurrent layer; None in records that do not have it."""
+    state_size: int | None
+    """Numbers of state that the layer carries along for one sequence."""
     floor_remark: str | None
     """Said of an error that is not below the no-binding floor; see `_statistics.standing`."""
     diverged: tuple[str, ...]

@@ -11,15 +11,19 @@ from rich.table import Table
 from fastweights.experiments.base import Outcome, Row
 from fastweights.report.names import label
 
-_COLUMNS = ("model", "R", "error %", "95 % CI", "paper %", "NLL", "updates", "s", "backend")
-_FEW_COLUMNS = ("model", "R", "error %", "paper %")
-_FULL_WIDTH = 76
-_WORDS = ("model", "backend")
+_COLUMNS = (
+    *("model", "R", "error %", "95 % CI", "paper %", "verdict", "≤ 1 %", "updates to 1 %", "NLL", "updates", "s"),
+    *("parameters", "state", "backend"),
+)
+_FEW_COLUMNS = ("model", "R", "error %", "paper %", "verdict", "≤ 1 %")
+_FEWEST_COLUMNS = ("model", "R", "error %", "paper %")
+_FULL_WIDTH, _FEW_WIDTH = 130, 60
+_WORDS = ("model", "verdict", "backend")
 
 
 def terminal_table(outcome: Outcome, width: int) -> Table:
-    """For rich to print, with the remarks below; under 76 characters of width, some columns are left to table.md."""
-    columns = _COLUMNS if width >= _FULL_WIDTH else _FEW_COLUMNS
+    """For rich to print, with the remarks below; where it is narrow, some columns are left to table.md."""
+    columns = _COLUMNS if width >= _FULL_WIDTH else _FEW_COLUMNS if width >= _FEW_WIDTH else _FEWEST_COLUMNS
     table = Table(
         title=f"{outcome.title} ({outcome.preset})",
         title_justify="left",
@@ -81,9 +85,14 @@ def _cells(row: Row) -> tuple[str, ...]:
         _number(row.error, 100.0),
         interval,
         _number(row.published, 100.0),
+        row.verdict or "–",
+        f"{row.successes}/{row.runs}",
+        "–" if row.updates_to_success is None else f"{row.updates_to_success:,.0f}",
         _number(row.nll, digits=3),
         f"{row.updates:,}",
         f"{row.seconds:.0f}",
+        "–" if row.parameters is None else f"{row.parameters:,}",
+        "–" if row.state_size is None else f"{row.state_size:,}",
         row.backend,
     )
 
