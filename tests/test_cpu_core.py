@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from fastweights import IRNN, LSTM, UsageError
 from fastweights.kernels import LSTMNorm, associative_lstm, fast_weights, irnn, lstm, missing_backends
@@ -392,6 +393,19 @@ def test_compiles_without_a_graph_break(recurrence, norm, as_installed):
     actual = differentiate(compiled, arguments, upstream, backend="cpu")
     for name, value in expected.items():
         assert torch.equal(actual[name], value), name
+
+
+@every_recurrence
+def test_a_trace_records_the_core_and_not_its_results(recurrence, as_installed):
+    arguments, others = (recurrence.draw(3, 4, 5, norm=True, initial=True) for _ in range(2))
+
+    def call(arguments: Arguments) -> Results:
+        return recurrence.call(arguments, backend="cpu")
+
+    for mode in ("real", "fake"):
+        traced = make_fx(call, tracing_mode=mode)(arguments)
+        for actual, expected in zip(traced(others), call(others), strict=True):
+            assert torch.equal(actual, expected)
 
 
 def test_the_operators_keep_to_torchs_contract(as_installed):
