@@ -435,7 +435,10 @@ def test_layout_in_memory_does_not_matter(recurrence):
     def misaligned(value: Tensor) -> Tensor:
         return torch.cat([value.new_zeros(1), value.flatten()])[1:].view(value.shape)
 
-    for layout in (transposed, misaligned):
+    def negated(value: Tensor) -> Tensor:
+        return torch.complex(value, -value).conj().imag  # a view whose memory holds the opposite sign
+
+    for layout in (transposed, misaligned, negated):
         moved = {name: layout(value).requires_grad_() for name, value in arguments.items()}
         results = recurrence.call(moved, backend="cpu")
         gradients = torch.autograd.grad(results, list(moved.values()), [layout(weight) for weight in upstream])
@@ -468,6 +471,11 @@ def with_changes(**changes: Callable[[Tensor], Tensor]) -> Callable[[Arguments],
         (with_changes(h=lambda h: h[:1]), {}, r"state\.h must have shape \(2, ([48])\), got \(1, \1\)"),
         (with_changes(), {"lengths": torch.ones(3, dtype=torch.long)}, r"lengths must have shape \(2,\), got \(3,\)"),
         (with_changes(), {"lengths": torch.ones(2, dtype=torch.long, device="meta")}, "lengths is on meta but z is on"),
+        (with_changes(), {"lengths": torch.ones(2)}, "lengths must be integers, got torch.float32"),
+        (with_changes(), {"lengths": torch.tensor([0, 3])}, r"lengths must be within 1 … 3, got 0 … 3"),
+        (with_changes(), {"lengths": torch.tensor([2, 4])}, r"lengths must be within 1 … 3, got 2 … 4"),
+        (with_changes(), {"norm_epsilon": 0.0}, "norm_epsilon must be finite and above 0, got 0.0"),
+        (with_changes(), {"norm_epsilon": float("nan")}, "norm_epsilon must be finite and above 0, got nan"),
         (with_changes(z=Tensor.float), {}, "all float32 or all float64, got torch.float32, torch.float64"),
         (lambda arguments: to(arguments, torch.bfloat16), {}, "all float32 or all float64, got torch.bfloat16"),
         (lambda arguments: {k: v.to("meta") for k, v in arguments.items()}, {}, "a tensor is on meta; move it"),
