@@ -457,6 +457,17 @@ def test_a_second_derivative_is_refused(recurrence):
         gradient.square().sum().backward()
 
 
+@every_norm
+@every_recurrence
+def test_nan_spreads_as_in_the_reference(recurrence, norm):
+    arguments = recurrence.draw(5, 4, 6, norm=norm, initial=True)
+    arguments["z"][1, 2, 3] = torch.nan
+    actual, expected = (recurrence.call(arguments, backend=backend) for backend in ("cpu", "reference"))
+    assert not expected[0][1, :2].isnan().any()
+    assert expected[0][1, 2].isnan().any()
+    torch.testing.assert_close(actual, expected, equal_nan=True, rtol=1e-11, atol=1e-11)
+
+
 def with_changes(**changes: Callable[[Tensor], Tensor]) -> Callable[[Arguments], Arguments]:
     return lambda arguments: {name: changes.get(name, lambda value: value)(value) for name, value in arguments.items()}
 
