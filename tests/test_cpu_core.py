@@ -612,6 +612,21 @@ def test_the_associative_lstm_equals_the_reference_for_any_heads_and_copies(head
     assert_same(actual, expected, TOLERANCE[torch.float64])
 
 
+def test_members_of_a_population_have_permutations_of_their_own(as_installed):
+    arguments = draw_associative_lstm(5, 4, 6, norm=False, initial=False)
+    leaf = arguments["z"].requires_grad_()
+    permutations = torch.stack([torch.stack([torch.randperm(6) for _ in range(COPIES)]) for _ in range(3)])
+
+    def call(permutations: Tensor) -> Tensor:
+        return associative_lstm(**arguments, permutations=permutations, heads=HEADS, backend="cpu")[0]
+
+    together, alone = torch.func.vmap(call)(permutations), torch.stack([call(each) for each in permutations])
+    torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-12)
+    upstream = torch.randn_like(alone)
+    gradients = [torch.autograd.grad(out, leaf, upstream) for out in (together, alone)]
+    torch.testing.assert_close(*gradients, rtol=1e-11, atol=1e-11)
+
+
 @pytest.mark.parametrize("entry", [-1, 3, 10**9])
 def test_permutations_outside_the_memory_are_refused(entry):
     permutations = torch.tensor([[0, 1, entry]])
