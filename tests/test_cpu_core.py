@@ -19,6 +19,7 @@ from fastweights.kernels.associative_lstm import cpu as associative_lstm_cpu
 from fastweights.kernels.fast_weights import cpu as fast_weights_cpu
 from fastweights.kernels.lstm import cpu as lstm_cpu
 from fastweights.kernels.native import library
+from fastweights.training import environment
 from fastweights.types import AssociativeLSTMState, FastWeightState, LSTMState, RNNState
 
 pytestmark = pytest.mark.skipif("cpu" in missing_backends(), reason=missing_backends().get("cpu", ""))
@@ -317,6 +318,25 @@ def test_results_do_not_depend_on_the_number_of_threads(recurrence, dtype):
         torch.set_num_threads(before)
     for name, value in runs[0].items():
         assert all(torch.equal(run[name], value) for run in runs), name
+
+
+@every_recurrence
+def test_the_core_is_given_as_many_threads_as_torch_has(recurrence, monkeypatch):
+    asked: list[int] = []
+    function = library.function
+
+    def recorded(name: str, dtype: torch.dtype) -> Any:
+        def run(call: Any, *rest: Any) -> Any:
+            asked.append(call._obj.threads)
+            return function(name, dtype)(call, *rest)
+
+        return run
+
+    monkeypatch.setattr(library, "function", recorded)
+    arguments = recurrence.draw(2, 3, 4, norm=True, initial=False)
+    with environment.threads(3):
+        differentiate(recurrence.call, arguments, random_upstream(recurrence, arguments), backend="cpu")
+    assert set(asked) == {3}
 
 
 @pytest.mark.parametrize("variant", ["baseline", "avx2", "avx512"])
