@@ -241,6 +241,12 @@ def test_fast_weights_equal_the_reference_at_extreme_rates(steps, decay, rate):
         assert_equals_the_reference(FAST_WEIGHTS, arguments, decay=decay, fast_learning_rate=rate)
 
 
+@every_recurrence
+def test_the_norms_epsilon_is_the_one_given(recurrence):
+    arguments = recurrence.draw(3, 4, 5, norm=True, initial=True)
+    assert_equals_the_reference(recurrence, arguments, norm_epsilon=0.3)
+
+
 def test_a_decay_that_underflows_divides_nothing():
     """λ^T is zero in float32 long before T = 400; the oldest steps are forgotten, not divided by it."""
     arguments = draw_fast_weights(2, 400, 5, norm=True, initial=True)
