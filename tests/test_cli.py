@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from fastweights import cli
 from fastweights.errors import RunError
 from fastweights.training.records import RunDirectory
 
@@ -146,6 +147,31 @@ def test_ctrl_c_loses_nothing_and_the_same_command_goes_on(tmp_path):
     assert steps == list(range(20, 1001, 20))
     with run.locked():
         pass
+
+
+@pytest.mark.parametrize(
+    ("error", "message"), [(KeyboardInterrupt(), "interrupted"), (OSError("disk full"), "disk full")]
+)
+@pytest.mark.parametrize(("command", "resumes"), [(cli.Train, True), (cli.Verify, False), (cli.Bench, False)])
+def test_only_a_command_that_resumes_promises_to(command, resumes, error, message, monkeypatch, capsys):
+    def stop(_):
+        raise error
+
+    monkeypatch.setattr(command, "run", stop)
+    monkeypatch.setattr(sys, "argv", ["fastweights", command.__name__.lower()])
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    said = capsys.readouterr().err
+    assert said.startswith(f"fastweights: {message}")
+    assert ("the same command goes on" in said) == resumes
+
+
+def test_a_bench_that_cannot_save_is_refused_before_it_times_anything(tmp_path):
+    (tmp_path / "file").write_text("a file where the folder should be")
+    done = fastweights("bench", "--output", tmp_path / "file" / "inside")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "output must be a place that can be written" in done.stderr
+    assert "timing" not in done.stderr
 
 
 def test_reproduce_prints_the_table_saves_the_figure_and_runs_nothing_twice(tmp_path, monkeypatch):

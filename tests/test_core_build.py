@@ -70,3 +70,27 @@ def test_address_and_undefined_behaviour_sanitizers_find_nothing(tmp_path):
     )
     assert run.returncode == 0, run.stderr[-3000:]
     assert run.stdout == "exercised\n"
+
+
+# A hundred threads in an address space with room for the stacks of a few.
+CROWDED = """
+import pathlib, resource, torch
+from fastweights.kernels import irnn
+
+z, W = torch.randn(4000, 5, 10), 0.1 * torch.eye(10)
+torch.set_num_threads(1)
+alone = irnn(z, W, backend="cpu")[0]
+pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 200 * 2**20,) * 2)
+torch.set_num_threads(100)
+crowded = irnn(z, W, backend="cpu")[0]
+torch.set_num_threads(1)  # torch's own parallel loops would end the process
+assert torch.equal(crowded, alone)
+"""
+
+
+@pytest.mark.skipif("cpu" in missing_backends(), reason="needs the compiled core")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the size of the process as on Linux")
+def test_where_the_system_gives_few_threads_the_result_is_the_same():
+    run = subprocess.run([sys.executable, "-c", CROWDED], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from fastweights import IRNN, LSTM, UsageError
 from fastweights.kernels import LSTMNorm, associative_lstm, fast_weights, irnn, lstm, missing_backends
@@ -18,6 +19,7 @@ from fastweights.kernels.associative_lstm import cpu as associative_lstm_cpu
 from fastweights.kernels.fast_weights import cpu as fast_weights_cpu
 from fastweights.kernels.lstm import cpu as lstm_cpu
 from fastweights.kernels.native import library
+from fastweights.training import environment
 from fastweights.types import AssociativeLSTMState, FastWeightState, LSTMState, RNNState
 
 pytestmark = pytest.mark.skipif("cpu" in missing_backends(), reason=missing_backends().get("cpu", ""))
@@ -239,6 +241,12 @@ def test_fast_weights_equal_the_reference_at_extreme_rates(steps, decay, rate):
         assert_equals_the_reference(FAST_WEIGHTS, arguments, decay=decay, fast_learning_rate=rate)
 
 
+@every_recurrence
+def test_the_norms_epsilon_is_the_one_given(recurrence):
+    arguments = recurrence.draw(3, 4, 5, norm=True, initial=True)
+    assert_equals_the_reference(recurrence, arguments, norm_epsilon=0.3)
+
+
 def test_a_decay_that_underflows_divides_nothing():
     """λ^T is zero in float32 long before T = 400; the oldest steps are forgotten, not divided by it."""
     arguments = draw_fast_weights(2, 400, 5, norm=True, initial=True)
@@ -318,6 +326,25 @@ def test_results_do_not_depend_on_the_number_of_threads(recurrence, dtype):
         assert all(torch.equal(run[name], value) for run in runs), name
 
 
+@every_recurrence
+def test_the_core_is_given_as_many_threads_as_torch_has(recurrence, monkeypatch):
+    asked: list[int] = []
+    function = library.function
+
+    def recorded(name: str, dtype: torch.dtype) -> Any:
+        def run(call: Any, *rest: Any) -> Any:
+            asked.append(call._obj.threads)
+            return function(name, dtype)(call, *rest)
+
+        return run
+
+    monkeypatch.setattr(library, "function", recorded)
+    arguments = recurrence.draw(2, 3, 4, norm=True, initial=False)
+    with environment.threads(3):
+        differentiate(recurrence.call, arguments, random_upstream(recurrence, arguments), backend="cpu")
+    assert set(asked) == {3}
+
+
 @pytest.mark.parametrize("variant", ["baseline", "avx2", "avx512"])
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @every_norm
@@ -394,6 +421,19 @@ def test_compiles_without_a_graph_break(recurrence, norm, as_installed):
         assert torch.equal(actual[name], value), name
 
 
+@every_recurrence
+def test_a_trace_records_the_core_and_not_its_results(recurrence, as_installed):
+    arguments, others = (recurrence.draw(3, 4, 5, norm=True, initial=True) for _ in range(2))
+
+    def call(arguments: Arguments) -> Results:
+        return recurrence.call(arguments, backend="cpu")
+
+    for mode in ("real", "fake"):
+        traced = make_fx(call, tracing_mode=mode)(arguments)
+        for actual, expected in zip(traced(others), call(others), strict=True):
+            assert torch.equal(actual, expected)
+
+
 def test_the_operators_keep_to_torchs_contract(as_installed):
     """On whole blocks of lanes, so that no padding is left uninitialised and every output can be compared."""
     batch = library.lanes(torch.float64)
@@ -421,7 +461,10 @@ def test_layout_in_memory_does_not_matter(recurrence):
     def misaligned(value: Tensor) -> Tensor:
         return torch.cat([value.new_zeros(1), value.flatten()])[1:].view(value.shape)
 
-    for layout in (transposed, misaligned):
+    def negated(value: Tensor) -> Tensor:
+        return torch.complex(value, -value).conj().imag  # a view whose memory holds the opposite sign
+
+    for layout in (transposed, misaligned, negated):
         moved = {name: layout(value).requires_grad_() for name, value in arguments.items()}
         results = recurrence.call(moved, backend="cpu")
         gradients = torch.autograd.grad(results, list(moved.values()), [layout(weight) for weight in upstream])
@@ -440,6 +483,17 @@ def test_a_second_derivative_is_refused(recurrence):
         gradient.square().sum().backward()
 
 
+@every_norm
+@every_recurrence
+def test_nan_spreads_as_in_the_reference(recurrence, norm):
+    arguments = recurrence.draw(5, 4, 6, norm=norm, initial=True)
+    arguments["z"][1, 2, 3] = torch.nan
+    actual, expected = (recurrence.call(arguments, backend=backend) for backend in ("cpu", "reference"))
+    assert not expected[0][1, :2].isnan().any()
+    assert expected[0][1, 2].isnan().any()
+    torch.testing.assert_close(actual, expected, equal_nan=True, rtol=1e-11, atol=1e-11)
+
+
 def with_changes(**changes: Callable[[Tensor], Tensor]) -> Callable[[Arguments], Arguments]:
     return lambda arguments: {name: changes.get(name, lambda value: value)(value) for name, value in arguments.items()}
 
@@ -454,6 +508,11 @@ def with_changes(**changes: Callable[[Tensor], Tensor]) -> Callable[[Arguments],
         (with_changes(h=lambda h: h[:1]), {}, r"state\.h must have shape \(2, ([48])\), got \(1, \1\)"),
         (with_changes(), {"lengths": torch.ones(3, dtype=torch.long)}, r"lengths must have shape \(2,\), got \(3,\)"),
         (with_changes(), {"lengths": torch.ones(2, dtype=torch.long, device="meta")}, "lengths is on meta but z is on"),
+        (with_changes(), {"lengths": torch.ones(2)}, "lengths must be integers, got torch.float32"),
+        (with_changes(), {"lengths": torch.tensor([0, 3])}, r"lengths must be within 1 … 3, got 0 … 3"),
+        (with_changes(), {"lengths": torch.tensor([2, 4])}, r"lengths must be within 1 … 3, got 2 … 4"),
+        (with_changes(), {"norm_epsilon": 0.0}, "norm_epsilon must be finite and above 0, got 0.0"),
+        (with_changes(), {"norm_epsilon": float("nan")}, "norm_epsilon must be finite and above 0, got nan"),
         (with_changes(z=Tensor.float), {}, "all float32 or all float64, got torch.float32, torch.float64"),
         (lambda arguments: to(arguments, torch.bfloat16), {}, "all float32 or all float64, got torch.bfloat16"),
         (lambda arguments: {k: v.to("meta") for k, v in arguments.items()}, {}, "a tensor is on meta; move it"),
@@ -577,6 +636,21 @@ def test_the_associative_lstm_equals_the_reference_for_any_heads_and_copies(head
     expected = differentiate(call, arguments, upstream, backend="reference")
     actual = differentiate(call, arguments, upstream, backend="cpu")
     assert_same(actual, expected, TOLERANCE[torch.float64])
+
+
+def test_members_of_a_population_have_permutations_of_their_own(as_installed):
+    arguments = draw_associative_lstm(5, 4, 6, norm=False, initial=False)
+    leaf = arguments["z"].requires_grad_()
+    permutations = torch.stack([torch.stack([torch.randperm(6) for _ in range(COPIES)]) for _ in range(3)])
+
+    def call(permutations: Tensor) -> Tensor:
+        return associative_lstm(**arguments, permutations=permutations, heads=HEADS, backend="cpu")[0]
+
+    together, alone = torch.func.vmap(call)(permutations), torch.stack([call(each) for each in permutations])
+    torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-12)
+    upstream = torch.randn_like(alone)
+    gradients = [torch.autograd.grad(out, leaf, upstream) for out in (together, alone)]
+    torch.testing.assert_close(*gradients, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("entry", [-1, 3, 10**9])

@@ -232,7 +232,7 @@ def test_a_place_that_cannot_be_written_is_said_before_anything_is_checked(verif
     (tmp_path / "file").write_text("")
     code, out, err = verify("--markdown", tmp_path / "file" / "claims.md")
     assert (code, out) == (2, "")
-    assert "figures and markdown must be places that can be written" in err
+    assert "must be a place that can be written" in err
 
 
 def test_sections_come_in_the_order_of_the_report(section):

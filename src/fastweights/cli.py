@@ -207,7 +207,10 @@ class Verify:
             for claim in chosen:
                 print(f"{claim.id}  {claim.verdict.value}")
             return
-        self._make_folders()
+        if self.figures is not None:
+            _make_folder("figures", self.figures)
+        if self.markdown is not None:
+            _make_folder("markdown", self.markdown.parent)
         from fastweights.report import ledger as report
         from fastweights.report.progress import follow_checks
         from fastweights.training.records import write_atomically
@@ -226,16 +229,6 @@ class Verify:
         failures += [report.difference(each) for group in ledger.values() for each in group if not each.agrees]
         if failures:
             raise RunError("not as recorded:\n" + "\n".join(f"  {each}" for each in failures))
-
-    def _make_folders(self) -> None:
-        """Before minutes of checks, whose results would have no place."""
-        try:
-            if self.figures is not None:
-                self.figures.mkdir(parents=True, exist_ok=True)
-            if self.markdown is not None:
-                self.markdown.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"figures and markdown must be places that can be written: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -256,6 +249,7 @@ class Bench:
 
         if self.preset not in PRESETS:
             raise unknown_name("preset", self.preset, PRESETS)
+        _make_folder("output", self.output)
         report = run(PRESETS[self.preset], lambda point: _messages.print(f"timing {point}", highlight=False))
         saved = save(report, self.output)
         if self.json:
@@ -290,6 +284,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "bench": Bench,
     "info": Info,
 }
+_RESUMING = (Reproduce, Train)
 _DESCRIPTION = f"""Fast-weight memory in recurrent networks.
 
 Cells: {", ".join(cells.names())}. Tasks: {", ".join(tasks.names())}."""
@@ -298,6 +293,7 @@ Cells: {", ".join(cells.names())}. Tasks: {", ".join(tasks.names())}."""
 def main() -> None:
     """Run the command line: exit code 0, 1 for a failure, 2 for what cannot be done as asked."""
     warnings.showwarning = _show_warning
+    command = None
     try:
         command = tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog="fastweights", description=_DESCRIPTION)
         command.run()
@@ -306,11 +302,25 @@ def main() -> None:
     except RunError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
-        _fail("interrupted; nothing is lost, the same command goes on from here", 1)
+        _fail("interrupted" + _resumes(command, "; nothing is lost, the same command goes on from here"), 1)
     except BrokenPipeError:  # whoever read the output had enough
         sys.exit(1)
     except OSError as error:
-        _fail(f"{error}; the runs keep their last checkpoints, the same command goes on from there", 1)
+        resumes = _resumes(command, "; the runs keep their last checkpoints, the same command goes on from there")
+        _fail(f"{error}{resumes}", 1)
+
+
+def _resumes(command: Any, promise: str) -> str:
+    """The promise, from a command that keeps it."""
+    return promise if isinstance(command, _RESUMING) else ""
+
+
+def _make_folder(argument: str, folder: Path) -> None:
+    """Before minutes of work whose results would have no place."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{argument} must be a place that can be written: {error}") from error
 
 
 def _show_warning(

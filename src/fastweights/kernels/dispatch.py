@@ -140,7 +140,8 @@ def fast_weights(
         norm_epsilon: added to the variance inside layer norm, > 0.
         state: h(0), (B, H), and A(0), (B, H, H); None is zeros.
         lengths: how many steps of each sequence count, (B,) integers in 1..T; None is T for all. Outputs past the end
-            are zero and the state stops changing there. Their range is not checked: reading it would stall a GPU.
+            are zero and the state stops changing there. The compiled core alone checks their range: reading it would
+            stall a GPU.
         final_fast_weights: False leaves the state's fast weights empty, (B, 0, 0), and saves the work for them.
         backend: "reference", "attention", "cpu" or "auto" (see `resolve_backend`).
 
@@ -153,8 +154,8 @@ def fast_weights(
     batch, steps, hidden = _check_z(z, weight_hh)
     check_fast_weight_settings(decay, fast_learning_rate, inner_steps, activation)
     check_backend(backend)
-    _check_norm(norm_weight, norm_bias, hidden, z)
-    _check_shape("lengths", lengths, (batch,), z)
+    _check_norm(norm_weight, norm_bias, hidden, z, norm_epsilon)
+    _check_lengths(lengths, batch, z)
     if state is not None:
         _check_shape("state.h", state.h, (batch, hidden), z)
         _check_shape("state.fast_weights", state.fast_weights, (batch, hidden, hidden), z)
@@ -195,8 +196,8 @@ def irnn(
     """
     batch, _, hidden = _check_z(z, weight_hh)
     check_backend(backend, PlainBackend)
-    _check_norm(norm_weight, norm_bias, hidden, z)
-    _check_shape("lengths", lengths, (batch,), z)
+    _check_norm(norm_weight, norm_bias, hidden, z, norm_epsilon)
+    _check_lengths(lengths, batch, z)
     if state is not None:
         _check_shape("state.h", state.h, (batch, hidden), z)
     resolved = resolve_plain_backend(backend, (z, weight_hh, norm_weight, norm_bias, *(state or ())))
@@ -220,7 +221,8 @@ def lstm(
     """
     batch, _, hidden = _check_z(z, weight_hh, rows=4)
     check_backend(backend, PlainBackend)
-    _check_shape("lengths", lengths, (batch,), z)
+    _check_lengths(lengths, batch, z)
+    _check_norm_epsilon(norm_epsilon)
     for name, value in zip(LSTMNorm._fields, norm or (), strict=False):
         _check_shape(f"norm.{name}", value, (hidden if name.startswith("cell") else 4 * hidden,), z)
     if state is not None:
@@ -269,8 +271,8 @@ def associative_lstm(
     batch, _, hidden = _check_z(z, weight_hh, rows=1 + 8 * heads, columns=2)
     copies = permutations.shape[0]
     _check_shape("permutations", permutations, (copies, hidden // 2), z)
-    _check_norm(norm_weight, norm_bias, z.shape[2], z)
-    _check_shape("lengths", lengths, (batch,), z)
+    _check_norm(norm_weight, norm_bias, z.shape[2], z, norm_epsilon)
+    _check_lengths(lengths, batch, z)
     if state is not None:
         _check_shape("state.h", state.h, (batch, hidden), z)
         _check_shape("state.c", state.c, (batch, copies, hidden), z)
@@ -293,11 +295,23 @@ def _check_z(z: Tensor, weight_hh: Tensor, *, rows: int = 1, columns: int = 1) -
     return z.shape[0], z.shape[1], hidden
 
 
-def _check_norm(weight: Tensor | None, bias: Tensor | None, size: int, z: Tensor) -> None:
+def _check_norm(weight: Tensor | None, bias: Tensor | None, size: int, z: Tensor, epsilon: float) -> None:
     if (weight is None) != (bias is None):
         raise UsageError("norm_weight and norm_bias must be given together, or both be None")
     _check_shape("norm_weight", weight, (size,), z)
     _check_shape("norm_bias", bias, (size,), z)
+    _check_norm_epsilon(epsilon)
+
+
+def _check_norm_epsilon(epsilon: float) -> None:
+    if not (math.isfinite(epsilon) and epsilon > 0):
+        raise UsageError(f"norm_epsilon must be finite and above 0, got {epsilon!r}")
+
+
+def _check_lengths(lengths: Tensor | None, batch: int, z: Tensor) -> None:
+    _check_shape("lengths", lengths, (batch,), z)
+    if lengths is not None and (lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool):
+        raise UsageError(f"lengths must be integers, got {lengths.dtype}; convert them")
 
 
 def _check_shape(name: str, value: Tensor | None, expected: tuple[int, ...], like: Tensor | None = None) -> None:

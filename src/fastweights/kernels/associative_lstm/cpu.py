@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fastweights.errors import UsageError
 from fastweights.kernels.native import library
-from fastweights.kernels.native.calls import blocks, buffer, check_saved, contiguous, members, run_core
+from fastweights.kernels.native.calls import blocks, buffer, check_lengths, check_saved, contiguous, members, run_core
 from fastweights.kernels.native.operator import Operator
 from fastweights.types import AssociativeLSTMState
 
@@ -61,6 +61,7 @@ def _forward(
     low, high = (int(end) for end in permutations.aminmax())
     if low < 0 or 2 * high >= weight_hh.shape[-1]:  # the core would read and write outside its memory
         raise UsageError(f"permutations must hold 0 … {weight_hh.shape[-1] // 2 - 1}, got {low} … {high}")
+    check_lengths(lengths, z.shape[-2])
     results = _empty_results(z, weight_hh, permutations, norm_weight, heads, keep)
     out, h, c, saved = results
     tensors = {

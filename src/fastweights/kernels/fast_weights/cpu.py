@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fastweights.kernels.activations import Activation
 from fastweights.kernels.native import library
-from fastweights.kernels.native.calls import blocks, buffer, check_saved, contiguous, members, run_core
+from fastweights.kernels.native.calls import blocks, buffer, check_lengths, check_saved, contiguous, members, run_core
 from fastweights.kernels.native.operator import Operator
 from fastweights.types import FastWeightState
 
@@ -101,6 +101,7 @@ def _forward(
     """out (*lead, B, T, H), h (*lead, B, H), A (*lead, B, H, H), and what the backward pass needs."""
     z, weight_hh, norm_weight, norm_bias, h0, A0 = contiguous(z, weight_hh, norm_weight, norm_bias, h0, A0)
     (lengths,) = contiguous(None if lengths is None else lengths.long())
+    check_lengths(lengths, z.shape[-2])
     results = _empty_results(z, norm_weight, A0, reals, integers)
     out, h, A, saved, checkpoints = results
     tensors = {

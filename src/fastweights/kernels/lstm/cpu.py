@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastweights.kernels.lstm.norm import LSTMNorm
 from fastweights.kernels.native import library
-from fastweights.kernels.native.calls import blocks, buffer, check_saved, contiguous, members, run_core
+from fastweights.kernels.native.calls import blocks, buffer, check_lengths, check_saved, contiguous, members, run_core
 from fastweights.kernels.native.operator import Operator
 from fastweights.types import LSTMState
 
@@ -52,6 +52,7 @@ def _forward(
     z, weight_hh, hh_weight, hh_bias = contiguous(z, weight_hh, hh_weight, hh_bias)
     cell_weight, cell_bias, h0, c0 = contiguous(cell_weight, cell_bias, h0, c0)
     (lengths,) = contiguous(None if lengths is None else lengths.long())
+    check_lengths(lengths, z.shape[-2])
     results = _empty_results(z, weight_hh, hh_weight, keep)
     out, h, c, saved = results
     tensors = {

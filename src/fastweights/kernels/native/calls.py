@@ -15,8 +15,19 @@ from fastweights.kernels.native import library
 
 
 def contiguous(*tensors: Tensor | None) -> list[Any]:
-    """Each tensor laid out as the core reads it; None stays None."""
-    return [None if tensor is None else tensor.contiguous() for tensor in tensors]
+    """Each tensor laid out as the core reads it, one that is a view to be negated (`Tensor.is_neg`) as its values; None
+    stays None.
+    """
+    return [None if tensor is None else tensor.resolve_neg().contiguous() for tensor in tensors]
+
+
+def check_lengths(lengths: Tensor | None, steps: int) -> None:
+    """Raise UsageError unless every length is one of 1 … `steps`; the core would return memory that it never wrote."""
+    if lengths is None:
+        return
+    low, high = (int(end) for end in lengths.aminmax())
+    if low < 1 or high > steps:
+        raise UsageError(f"lengths must be within 1 … {steps}, got {low} … {high}")
 
 
 def members(lead: Sequence[int]) -> int:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from fastweights.errors import UsageError
 
+_PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
+
 
 class Operator:
     """A differentiable function of tensors and plain settings, computed by the core.
@@ -104,8 +106,13 @@ def _stacked(size: int, in_dims: Sequence[Any], arguments: Sequence[Any]) -> lis
 
 
 def _stand_for_others(arguments: Sequence[Any]) -> bool:
-    """Whether a tensor is one of vmap's, with no memory of its own; torch has no public test of that."""
-    return not all(torch._C._has_storage(each) for each in arguments if isinstance(each, Tensor))
+    """Whether tracing or vmap has to see the call: tensors without memory of their own, such as vmap's and a
+    FakeTensorMode's, or a mode under which torch records what is called. Torch has no public test of either.
+    """
+    if torch._C._len_torch_dispatch_stack() > 0:
+        return True
+    tensors = [each for each in arguments if isinstance(each, Tensor)]
+    return not all(type(each) in _PLAIN_TENSORS and torch._C._has_storage(each) for each in tensors)
 
 
 def _no_second_derivative(ctx: Any, *gradients: Any) -> None:

@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #ifndef FW_VARIANT
-#error "FW_VARIANT names the namespace of this build: baseline, avx2, avx512 or neon"
+#error "FW_VARIANT names the namespace of this build: baseline, avx2 or avx512"
 #endif
 #ifndef FW_BYTES
 #error "FW_BYTES is the width of a vector in bytes: 16, 32 or 64"

@@ -2,6 +2,7 @@
 #include "threads.h"
 
 #include <atomic>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -12,7 +13,11 @@ extern "C" void fw_parallel(int64_t tasks, int64_t threads, void (*run)(void*, i
         for (int64_t task; (task = next.fetch_add(1)) < tasks;) run(context, task, thread);
     };
     std::vector<std::thread> others;
-    for (int64_t thread = 1; thread < threads; ++thread) others.emplace_back(work, thread);
+    try {
+        for (int64_t thread = 1; thread < threads; ++thread) others.emplace_back(work, thread);
+    } catch (const std::system_error&) {
+        // The system gives no more threads. Those there are do the same work, and Python could not catch this.
+    }
     work(0);
     for (auto& other : others) other.join();
 }
