@@ -406,6 +406,9 @@ def test_torch_func_derivatives_take_another_backend(recurrence, as_installed):
     torch.testing.assert_close(torch.func.grad(loss)(arguments["z"], "auto"), expected, rtol=1e-11, atol=1e-11)
     with pytest.raises(UsageError, match="cannot differentiate it"):
         torch.func.grad(loss)(arguments["z"], "cpu")
+    direction = torch.randn_like(arguments["z"])
+    _, slope = torch.func.jvp(lambda z: loss(z, "auto"), (arguments["z"],), (direction,))
+    torch.testing.assert_close(slope, (expected * direction).sum(), rtol=1e-11, atol=1e-11)
 
 
 @every_norm

@@ -284,7 +284,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "bench": Bench,
     "info": Info,
 }
-_RESUMING = (Reproduce, Train)
+_RESUMING = (Reproduce, Train, Sweep)
 _DESCRIPTION = f"""Fast-weight memory in recurrent networks.
 
 Cells: {", ".join(cells.names())}. Tasks: {", ".join(tasks.names())}."""
