@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from fastweights.errors import RunError, UsageError, unknown_name
 from fastweights.training.config import RunConfig
 
 if TYPE_CHECKING:
+    from fastweights.training.records import RunDirectory
     from fastweights.training.sweep import Place
 
 # Progress and messages go to standard error; standard output carries the result alone.
@@ -126,6 +127,12 @@ class Sweep:
     config: OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
     grid: UseAppendAction[tuple[Annotated[tuple[str, ...], arg(metavar="NAME VALUE …")], ...]] = ()
     """A field of the configuration, or an option of the cell or the task, and its values; once for each field."""
+    range: UseAppendAction[tuple[Annotated[tuple[str, float, float], arg(metavar="NAME LOW HIGH")], ...]] = ()
+    """A field to be searched between two bounds, by Optuna in --trials runs; the --grid fields become its choices."""
+    trials: int | None = None
+    """How many combinations Optuna proposes, instead of all there are."""
+    batch: int = 4
+    """How many it proposes before it learns what became of them."""
     seeds: tuple[int, ...] = ()
     """Seeds of every combination [default: the one of --seed]."""
     name: str = "sweep"
@@ -146,18 +153,27 @@ class Sweep:
     def run(self) -> None:
         if self.retries < 0:
             raise UsageError(f"retries must be at least 0, got {self.retries}")
-        from fastweights.training.manifest import grid, parse_fields
-
-        configs = grid(self.config, parse_fields(self.grid), self.seeds or (self.config.seed,))
+        if self.range and self.trials is None:
+            raise UsageError("range needs trials: how many combinations to try, as in --trials 20")
         from fastweights.report.progress import follow
+        from fastweights.training.manifest import grid, parse_fields, parse_ranges
+        from fastweights.training.search import Search, search
         from fastweights.training.sweep import run_all
 
-        root = self.runs / self.name
-        with (
-            _place(self.workers, self.scheduler, self.silence) as place,
-            follow(_messages)("runs", configs) as observe,
-        ):
-            run_all(configs, root, place=place, observe=observe, retries=self.retries)
+        fields, seeds = parse_fields(self.grid), self.seeds or (self.config.seed,)
+        with _place(self.workers, self.scheduler, self.silence) as place:
+
+            def bring_to_their_end(configs: Sequence[RunConfig]) -> Sequence[RunDirectory]:
+                with follow(_messages)("runs", list(configs)) as observe:
+                    root = self.runs / self.name
+                    return run_all(configs, root, place=place, observe=observe, retries=self.retries)
+
+            if self.trials is None:
+                bring_to_their_end(grid(self.config, fields, seeds))
+            else:
+                what = Search(self.config, parse_ranges(self.range), fields, seeds, self.trials, self.batch)
+                for _ in search(what, bring_to_their_end):
+                    pass
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from fastweights import cells, tasks
 from fastweights.errors import UsageError, unknown_name
@@ -14,6 +14,8 @@ from fastweights.training import options
 from fastweights.training.config import RunConfig
 from fastweights.training.loop import complete
 from fastweights.training.options import Option
+
+T = TypeVar("T")
 
 
 def grid(base: RunConfig, fields: Mapping[str, Sequence[Option]], seeds: Sequence[int]) -> list[RunConfig]:
@@ -49,11 +51,24 @@ def parse_fields(given: Sequence[Sequence[str]]) -> dict[str, list[Option]]:
     """
     fields: dict[str, list[Option]] = {}
     for name, *values in filter(None, given):
-        name = name.replace("-", "_")
-        if name in fields:
-            raise UsageError(f"{name} is given twice; list all its values after one --grid {name}")
-        fields[name] = [_parse(value) for value in values]
+        _add_once(fields, name, [_parse(value) for value in values])
     return fields
+
+
+def parse_ranges(given: Sequence[tuple[str, float, float]]) -> dict[str, tuple[float, float]]:
+    """Ranges of a search as the command line gives them. Raises UsageError for a name given twice."""
+    ranges: dict[str, tuple[float, float]] = {}
+    for name, low, high in given:
+        _add_once(ranges, name, (low, high))
+    return ranges
+
+
+def _add_once(fields: dict[str, T], name: str, value: T) -> None:
+    """Names may be spelt with hyphens, as the command line's own are."""
+    name = name.replace("-", "_")
+    if name in fields:
+        raise UsageError(f"{name} is given twice; give it once")
+    fields[name] = value
 
 
 def _parse(text: str) -> Any:

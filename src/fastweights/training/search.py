@@ -64,7 +64,7 @@ class Search:
         return int(value) if whole else value
 
 
-def search(what: Search, run: Callable[[list[RunConfig]], list[RunDirectory]]) -> Iterator[list[RunDirectory]]:
+def search(what: Search, run: Callable[[list[RunConfig]], Sequence[RunDirectory]]) -> Iterator[list[RunDirectory]]:
     """Propose batch after batch and bring it to its end with `run`; yields the runs of each batch.
 
     Raises UsageError if Optuna is not installed, or see `Search.check`.
