@@ -33,6 +33,10 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _under_torchrun() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "TORCHELASTIC_RUN_ID" in os.environ
+
+
 @contextmanager
 def _place(workers: int, scheduler: str | None, silence: float = 600.0) -> Iterator[Place]:
     """Where runs are trained: worker processes here, or the cluster of a Dask scheduler."""
@@ -110,10 +114,30 @@ class Train:
         from fastweights.training.sweep import LocalProcesses, run_all
 
         config = complete(self.config)
+        if _under_torchrun():
+            self._train_in_group(config)
+            return
         with follow(_messages)("run", [config]) as observe:
             (run,) = run_all([config], self.runs / "train", place=LocalProcesses(1), observe=observe)
         result = run.result()
         print(json.dumps(result, indent=2) if self.json else summary(run))
+
+    def _train_in_group(self, config: RunConfig) -> None:
+        """In this process and the others that torchrun has started; the first one speaks."""
+        from fastweights.report.progress import follow
+        from fastweights.report.runs import summary
+        from fastweights.training.distributed import launched_group
+        from fastweights.training.loop import train
+        from fastweights.training.records import RunDirectory
+
+        with launched_group(config) as (group, stop):
+            run = RunDirectory.create(self.runs / "train", config)
+            with follow(_messages)("run", [config]) as observe:
+                over = train(run, stop=stop, notify=lambda message: observe(run, message), group=group)
+        if not over:
+            raise KeyboardInterrupt
+        if group.is_first:
+            print(json.dumps(run.result(), indent=2) if self.json else summary(run))
 
 
 @dataclass(frozen=True)
@@ -309,9 +333,12 @@ Cells: {", ".join(cells.names())}. Tasks: {", ".join(tasks.names())}."""
 def main() -> None:
     """Run the command line: exit code 0, 1 for a failure, 2 for what cannot be done as asked."""
     warnings.showwarning = _show_warning
+    _messages.quiet = _under_torchrun() and os.environ.get("RANK") != "0"  # one process of a group speaks for all
     command = None
     try:
         command = tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog="fastweights", description=_DESCRIPTION)
+        if _under_torchrun() and not isinstance(command, Train):
+            raise UsageError("torchrun can share one run among processes, with train; start this command without it")
         command.run()
     except UsageError as error:
         _fail(str(error), 2)

@@ -24,6 +24,7 @@ from fastweights.model import SequenceClassifier
 from fastweights.tasks.base import Task
 from fastweights.training import checkpoint, environment, options
 from fastweights.training.config import RunConfig, Schedule
+from fastweights.training.distributed import ALONE, Group
 from fastweights.training.options import Option
 from fastweights.training.records import RunDirectory
 from fastweights.training.repair import set_damage_aside
@@ -127,8 +128,12 @@ def learning_rate_at(step: int, *, start: float, updates: int, schedule: Schedul
 
 
 @torch.no_grad()
-def evaluate(model: SequenceClassifier, tokens: UInt8[Tensor, "N T"], targets: UInt8[Tensor, " N"]) -> Score:
-    """Errors and NLL of the model on all of `tokens`."""
+def evaluate(
+    model: SequenceClassifier, tokens: UInt8[Tensor, "N T"], targets: UInt8[Tensor, " N"], group: Group = ALONE
+) -> Score:
+    """Errors and NLL of the model on all of `tokens`, shared out among the group."""
+    count = len(tokens)
+    tokens, targets = group.share(tokens), group.share(targets)
     errors, nll = 0, 0.0
     for start in range(0, len(tokens), _EVALUATION_BATCH):
         rows = slice(start, start + _EVALUATION_BATCH)
@@ -137,7 +142,9 @@ def evaluate(model: SequenceClassifier, tokens: UInt8[Tensor, "N T"], targets: U
         right = (logits.argmax(dim=-1) == labels) & logits.isfinite().all(dim=-1)
         errors += len(labels) - int(right.sum())
         nll += float(cross_entropy(logits, labels, reduction="sum"))
-    return Score(errors, len(tokens), nll / len(tokens))
+    sums = torch.tensor([errors, nll], dtype=torch.float64, device=tokens.device)
+    group.add([sums])
+    return Score(int(sums[0]), count, float(sums[1]) / count)
 
 
 class Trainer:
@@ -146,8 +153,9 @@ class Trainer:
     The order of the data is a function of (seed, step), so that the step alone tells where in the data a run is.
     """
 
-    def __init__(self, run: RunDirectory) -> None:
+    def __init__(self, run: RunDirectory, group: Group = ALONE) -> None:
         self.run = run
+        self.group = group
         self.config = config = run.config()
         self.model = build_model(config)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
@@ -176,17 +184,23 @@ class Trainer:
         saved = checkpoint.load(self.run.path)
         if saved is None:
             torch.manual_seed(self.config.seed)
-            self.run.rewind_metrics(step=0)
+            self._rewind_metrics()
             return
         self.model.load_state_dict(saved.model)
         self.best = saved.best
         self.optimizer.load_state_dict(saved.trainer["optimizer"])
         torch.set_rng_state(saved.trainer["rng"])
         self.progress = Progress(**saved.trainer["progress"])
-        self.run.rewind_metrics(self.progress.step)
+        self._rewind_metrics()
+
+    def _rewind_metrics(self) -> None:
+        if self.group.is_first:
+            self.run.rewind_metrics(self.progress.step)
 
     def save(self) -> None:
         """Write a checkpoint of this moment."""
+        if not self.group.is_first:
+            return
         trainer = {
             "optimizer": self.optimizer.state_dict(),
             "rng": torch.get_rng_state(),
@@ -198,15 +212,19 @@ class Trainer:
     def update(self) -> Float[Tensor, ""]:
         """One update; returns the mini-batch's mean NLL before it."""
         config, step = self.config, self.progress.step
-        rows = self._mini_batch(step)
+        batch = self._mini_batch(step)
+        rows = self.group.share(batch)
         tokens, targets = self.data["train"]
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(
                 step, start=config.learning_rate, updates=config.updates, schedule=config.schedule
             )
-        loss = cross_entropy(self.model(tokens[rows].int()), targets[rows].long())
+        # The mean over this process's rows, weighted so that the sum over the group is the mean over the mini-batch.
+        loss = cross_entropy(self.model(tokens[rows].int()), targets[rows].long()) * (len(rows) / len(batch))
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        self.group.add([loss.detach(), *gradients])
         if config.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         self.optimizer.step()
@@ -228,8 +246,8 @@ class Trainer:
 
         The test score is recorded for the learning curve (Figure 2 shows test NLL). Nothing is decided by it.
         """
-        validation = evaluate(self.model, *self.data["validation"])
-        test = evaluate(self.model, *self.data["test"])
+        validation = evaluate(self.model, *self.data["validation"], self.group)
+        test = evaluate(self.model, *self.data["test"], self.group)
         progress = self.progress
         score = (validation.error, validation.nll)
         if math.isfinite(validation.nll) and score < (progress.best_error, progress.best_nll):
@@ -250,7 +268,7 @@ class Trainer:
         test = None
         if self.best is not None:
             self.model.load_state_dict(self.best)
-            test = evaluate(self.model, *self.data["test"])
+            test = evaluate(self.model, *self.data["test"], self.group)
         return {
             "status": status,
             "reason": reason,
@@ -268,18 +286,23 @@ class Trainer:
             "cell_parameters": sum(parameter.numel() for parameter in self.model.cell.parameters()),
             "state_size": sum(math.prod(size) for size in self.model.cell.state_sizes),
             "backend": self.model.cell.backend_for(build_task(self.config).sequence_length),
+            "processes": self.group.size,
             "environment": environment.describe(),
         }
 
 
-def train(run: RunDirectory, *, stop: Callable[[], bool], notify: Callable[[dict[str, Any]], None]) -> bool:
+def train(
+    run: RunDirectory, *, stop: Callable[[], bool], notify: Callable[[dict[str, Any]], None], group: Group = ALONE
+) -> bool:
     """Train a run from where it stands to its end.
 
     Args:
         run: its directory; the run goes on from the newest checkpoint there.
-        stop: asked before every update; once it says yes, a checkpoint is written and training returns.
-        notify: told the metrics of every evaluation, the step about twice a second, and what was found damaged and
-            set aside.
+        stop: asked before every update; once it says yes on some process of the group, a checkpoint is written and
+            training returns.
+        notify: told, on the first process, the metrics of every evaluation, the step about twice a second, and what was
+            found damaged and set aside.
+        group: the processes that train the run together.
 
     Returns:
         Whether the run is over; False if it was stopped.
@@ -288,17 +311,27 @@ def train(run: RunDirectory, *, stop: Callable[[], bool], notify: Callable[[dict
         RunInUse: another process trains it.
         RunError: its configuration is damaged, or the disk refuses a checkpoint.
     """
+    if not group.is_first:
+        # The first process holds the lock, and says whether there is anything to do.
+        return True if group.first_says(None) else _train_on(run, stop, lambda message: None, group)
     with run.locked():
         for path in set_damage_aside(run):
             notify({"set aside": str(path)})
-        if run.result() is not None:
-            return True
-        with environment.threads(run.config().threads), torch.random.fork_rng(devices=[]):
-            trainer = Trainer(run)
-            ending = _advance(trainer, stop, notify)
-            if ending is not None:
-                run.write_result(trainer.result(*ending))
-        return ending is not None
+        over = run.result() is not None
+        return group.first_says(over) or _train_on(run, stop, notify, group)
+
+
+def _train_on(
+    run: RunDirectory, stop: Callable[[], bool], notify: Callable[[dict[str, Any]], None], group: Group
+) -> bool:
+    with environment.threads(run.config().threads), torch.random.fork_rng(devices=[]):
+        trainer = Trainer(run, group)
+        ending = _advance(trainer, stop, notify)
+        if ending is not None:
+            result = trainer.result(*ending)
+            if group.is_first:
+                run.write_result(result)
+    return ending is not None
 
 
 def _advance(
@@ -309,7 +342,7 @@ def _advance(
     started = time.monotonic() - progress.seconds
     noticed = progress.seconds
     while progress.step < config.updates and progress.zeros_in_a_row < config.zero_evaluations:
-        if stop():
+        if trainer.group.any(stop()):
             trainer.save()
             return None
         loss = float(trainer.update())
@@ -319,7 +352,8 @@ def _advance(
         if progress.step % config.evaluate_every == 0 or progress.step == config.updates:
             metrics = trainer.evaluate() | {"train_loss": loss}
             progress.seconds = time.monotonic() - started
-            trainer.run.append_metrics(metrics | {"seconds": round(progress.seconds, 2)})
+            if trainer.group.is_first:
+                trainer.run.append_metrics(metrics | {"seconds": round(progress.seconds, 2)})
             if not math.isfinite(metrics["validation_nll"]):
                 return "diverged", f"the validation NLL was {metrics['validation_nll']} at update {progress.step}"
             trainer.save()
