@@ -11,6 +11,7 @@ from rich.console import Console
 from fastweights import experiments
 from fastweights.errors import RunError, UsageError
 from fastweights.experiments import _published
+from fastweights.experiments._pictures import Curve, band
 from fastweights.experiments._section_4_1 import PRESETS
 from fastweights.experiments._statistics import (
     FLOOR_MARGIN,
@@ -89,6 +90,24 @@ class TestStatistics:
 
     def test_a_single_pair_has_no_floor(self):
         assert standing(0.9, 0.0) == "below"
+
+
+class TestBand:
+    def test_a_run_over_early_counts_on_and_a_diverged_one_is_beyond_all(self):
+        early = Curve(1, (10, 20), (0.4, 0.0), diverged=False)
+        whole = Curve(2, (10, 20, 30), (0.9, 0.5, 0.3), diverged=False)
+        gone = Curve(3, (10, 20), (0.6, None), diverged=True)
+        assert band([early, whole]) == ((10, 20, 30), (0.4, 0.0, 0.0), (0.4, 0.0, 0.0), (0.9, 0.5, 0.3))
+        assert band([early, whole, gone]) == (
+            (10, 20, 30), (0.4, 0.0, 0.0), (0.6, 0.5, 0.3), (0.9, math.inf, math.inf),
+        )  # fmt: skip
+
+    def test_it_begins_where_all_have_begun(self):
+        late, soon = Curve(1, (20, 40), (0.4, 0.2), False), Curve(2, (10, 20, 30, 40), (0.9, 0.8, 0.7, 0.6), False)
+        assert band([late, soon]) == ((20, 30, 40), (0.4, 0.4, 0.2), (0.4, 0.4, 0.2), (0.8, 0.7, 0.6))
+
+    def test_a_run_without_an_evaluation_diverged_at_once(self):
+        assert band([Curve(1, (), (), True), Curve(2, (5,), (0.5,), False)]).high == (math.inf,)
 
 
 class TestPublished:

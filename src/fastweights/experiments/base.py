@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fastweights.errors import unknown_name
-from fastweights.experiments._pictures import LearningCurves
+from fastweights.experiments._pictures import Picture
 from fastweights.experiments._statistics import Verdict
 from fastweights.training.config import RunConfig
 from fastweights.training.records import RunDirectory
@@ -64,7 +64,7 @@ class Outcome:
     preset: str
     floor_error: float
     rows: list[Row]
-    figures: dict[str, LearningCurves]
+    figures: dict[str, Picture]
 
 
 class Experiment(ABC):

@@ -40,4 +40,5 @@ def learning_curves(runs: Sequence[RunDirectory]) -> LearningCurves:
             curve = Curve(config.seed, updates, nll, diverged=result["status"] == "diverged")
             curves.setdefault(config.cell, []).append(curve)
     published = {cell: _published.value("figure_2", cell, "final") for cell in curves}
-    return LearningCurves(entry["title"], AssociativeRetrieval().no_binding_floor().nll, curves, published)
+    floor = AssociativeRetrieval().no_binding_floor().nll
+    return LearningCurves(entry["title"], "test NLL (nats)", floor, curves, published)

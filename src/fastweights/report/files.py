@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastweights.experiments.base import Outcome, result_of
-from fastweights.report.figures import save_learning_curves
+from fastweights.report.figures import save_picture
 from fastweights.report.tables import markdown_table, table_values
 from fastweights.training.records import RunDirectory, write_atomically
 
@@ -26,6 +26,6 @@ def save(outcome: Outcome, runs: Sequence[RunDirectory], folder: Path) -> list[P
         saved += [folder / "table.md", folder / "table.json"]
         write_atomically(saved[0], markdown_table(outcome))
         write_atomically(saved[1], json.dumps(table_values(outcome), indent=2) + "\n")
-    for name, curves in outcome.figures.items():
-        saved += save_learning_curves(curves, folder / name)
+    for name, picture in outcome.figures.items():
+        saved += save_picture(picture, folder / name)
     return saved
