@@ -13,6 +13,7 @@ from fastweights.errors import RunError, UsageError
 from fastweights.experiments import _published
 from fastweights.experiments._pictures import Curve, band
 from fastweights.experiments._section_4_1 import PRESETS
+from fastweights.experiments._selection import SCREENING_SEED
 from fastweights.experiments._statistics import (
     FLOOR_MARGIN,
     lower_median,
@@ -141,7 +142,7 @@ class TestSection41:
         assert plan.updates == _published.table("figure_2")["budget_updates"]
         assert set(plan.models) == set(_published.table("table_1")["rows"])
         assert {options["decay"] for options in plan.models["fast_weights"].options} == {0.9, 0.95}
-        assert plan.screening_seed not in plan.seeds
+        assert SCREENING_SEED not in plan.seeds
         for config in experiments.load("table-1").screening("paper"):
             assert (config.train_size, config.validation_size, config.test_size) == (100_000, 10_000, 20_000)
             assert (config.batch_size, config.embedding_size, config.input_size) == (128, 50, 100)
