@@ -50,9 +50,8 @@ def _draw_learning_curves(axes: Axes, picture: LearningCurves) -> None:
     )
     others = iter(_OTHERS * len(picture.curves))
     bands = {name: band(curves) for name, curves in picture.curves.items()}
-    top = 1.05 * max(
-        filter(math.isfinite, (nll for each in bands.values() for nll in each.high)), default=picture.floor
-    )
+    finite = [nll for each in bands.values() for nll in each.high if math.isfinite(nll)]
+    top = 1.05 * max([picture.floor, *finite])
     for name, curves in picture.curves.items():
         colour, published = _COLOURS.get(name) or next(others), picture.published.get(name)
         legend = label(name) if published is None else f"{label(name)} (published, in the end: {published:g})"
