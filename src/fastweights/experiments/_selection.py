@@ -42,18 +42,23 @@ class Budget:
     seeds: tuple[int, ...]
     evaluate_every: int = 500
 
-    def entry(self, config: RunConfig, learning_rates: tuple[float, ...] = ()) -> Entry:
-        """`config` within this budget, at these learning rates if they are given, each falling to zero as a cosine."""
-        shared = replace(
-            config,
-            updates=self.updates,
-            evaluate_every=self.evaluate_every,
-            schedule="cosine",
-            seed=SCREENING_SEED,
-        )
-        rates = learning_rates or self.learning_rates
-        candidates = tuple(complete(replace(shared, learning_rate=rate)) for rate in rates)
-        return Entry(candidates, self.updates, self.seeds)
+    def entry(self, *configs: RunConfig) -> Entry:
+        """Each of `configs`, which share the rest, at every learning rate, which falls to zero as a cosine."""
+        candidates = [
+            complete(
+                replace(
+                    config,
+                    learning_rate=learning_rate,
+                    schedule="cosine",
+                    updates=self.updates,
+                    evaluate_every=self.evaluate_every,
+                    seed=SCREENING_SEED,
+                )
+            )
+            for config in configs
+            for learning_rate in self.learning_rates
+        ]
+        return Entry(tuple(candidates), self.updates, self.seeds)
 
 
 class SelectedByValidation(Experiment):
