@@ -14,9 +14,9 @@ from fastweights.report.files import save
 from fastweights.report.tables import markdown_table, remarks, terminal_table
 from fastweights.tasks.associative_retrieval import AssociativeRetrieval
 from fastweights.training.config import RunConfig
-from fastweights.training.loop import build_model
+from fastweights.training.loop import build_model, complete
 
-COMPARISONS = ("layer-norm",)
+COMPARISONS = ("layer-norm", "sensitivity", "readings")
 
 
 @pytest.fixture
@@ -136,3 +136,50 @@ def test_a_narrow_terminal_keeps_the_variant(finish):
         text = console.export_text()
         assert "without layer norm" in text
         assert "…" not in text
+
+
+class TestSensitivity:
+    def test_every_combination_is_run_with_the_same_seeds_and_rate(self):
+        configs = experiments.load("sensitivity").final("standard", [])
+        assert {config.learning_rate for config in configs} == {2e-3}
+        points = [
+            tuple(config.cell_options[name] for name in ("decay", "fast_learning_rate", "inner_steps"))
+            for config in configs
+        ]
+        assert len(set(points)) == 4 * 5 * 3
+        assert all(points.count(point) == 3 for point in points)
+        assert {0.9, 0.95} <= {decay for decay, *_ in points}, "the paper's two values"
+
+    def test_the_map_shows_each_median_where_its_settings_are(self, finish):
+        """Errors of 1000 λ + 100 η, and one setting that diverged."""
+        runs = []
+        for config in experiments.load("sensitivity").final("quick", []):
+            decay, eta = config.cell_options["decay"], config.cell_options["fast_learning_rate"]
+            gone = {"status": "diverged", "test_errors": None} if (decay, eta) == (1.0, 0.25) else {}
+            runs.append(finish(config, errors=round(1_000 * decay + 100 * eta), **gone))
+        outcome = experiments.load("sensitivity").reduce("quick", runs)
+        assert outcome.rows[0].variant == "λ = 0.9, η = 0.25, S = 1"
+        picture = outcome.figures["inner-steps-1"]
+        assert (picture.x, picture.y) == (("0.9", "0.95", "1"), ("0.25", "0.5", "1"))
+        for y, eta in enumerate((0.25, 0.5, 1.0)):
+            for x, decay in enumerate((0.9, 0.95, 1.0)):
+                expected = None if (decay, eta) == (1.0, 0.25) else pytest.approx((10 * decay + eta) / 2)
+                assert picture.values[y][x] == expected
+
+
+class TestReadings:
+    def test_the_printed_reading_runs_in_the_backend_of_table_1_and_the_others_in_the_reference(self):
+        configs = experiments.load("readings").final("quick", [])
+        readings = {(c.cell_options["lagged"], c.cell_options["boundary_norm"]): c for c in configs}
+        assert set(readings) == {(False, False), (False, True), (True, False), (True, True)}
+        printed = readings.pop((False, False))
+        plain = complete(RunConfig(hidden_size=20, learning_rate=2e-3, updates=3_000, schedule="cosine"))
+        assert printed.cell_options == plain.cell_options
+        assert {config.cell_options["backend"] for config in readings.values()} == {"reference"}
+
+    def test_rows(self, finish):
+        experiment = experiments.load("readings")
+        outcome = experiment.reduce("quick", [finish(config) for config in experiment.final("quick", [])])
+        assert [row.variant for row in outcome.rows] == [
+            "reads A(t)", "reads A(t), layer norm on h_0", "reads A(t−1)", "reads A(t−1), layer norm on h_0"
+        ]  # fmt: skip
