@@ -220,10 +220,14 @@ class TestProgress:
             tmp_path,
             monkeypatch,
         )
-        name = "Fast weights, R = 6, decay 0.7, seed 2"
+        name = "decay 0.7, seed 2"
         assert f"trying again {name}: killed" in said
-        assert "failed Fast weights, R = 6, decay 0.8, seed 1: out of memory" in said
+        assert "failed decay 0.8, seed 1: out of memory" in said
         assert f"1 of 4 done, 1 running, 1 failed; best 25.00 % ({name})" in said
+
+    def test_a_single_run_is_called_by_what_it_trains(self, tmp_path, monkeypatch):
+        said = self.follow(grid(SMALL, {}, [1]), [(0, {"step": 10})], tmp_path, monkeypatch)
+        assert "Fast weights, R = 6, seed 1: 10 updates" in said
 
     def test_what_is_damaged_and_what_is_in_use_is_told(self, tmp_path, monkeypatch):
         messages = [(0, {"set aside": "damaged-1-result.json"}), (0, {"in use": True})]

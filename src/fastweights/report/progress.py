@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from fastweights.report.names import label
 from fastweights.training.config import RunConfig
 from fastweights.training.manifest import settings, varied
+from fastweights.training.options import Option
 from fastweights.training.records import RunDirectory
 from fastweights.training.sweep import Follow, Observe
 
@@ -58,8 +59,8 @@ def follow_checks(console: Console, count: int) -> Iterator[Callable[[str, str],
 def _bars(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        BarColumn(bar_width=16),
+        TextColumn("{task.percentage:>3.0f} %"),
         TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(compact=True),
         TextColumn("left"),
@@ -106,7 +107,8 @@ class _Stage:
             self._end(run)
         if "step" in message:
             self._advance(run_id, message)
-        self._bars.update(self._all, completed=sum(self._steps.values()), note=self._standing())
+        best = f"; best {100 * self._best[0]:.2f} %" if self._best else ""
+        self._bars.update(self._all, completed=sum(self._steps.values()), note=self._counts() + best)
 
     def _advance(self, run_id: str, message: dict[str, Any]) -> None:
         name = self._names[run_id]
@@ -143,14 +145,10 @@ class _Stage:
         if run_id in self._tasks:
             self._bars.remove_task(self._tasks.pop(run_id))
 
-    def _standing(self) -> str:
-        """Of a stage of several runs: done, running, failed, best so far."""
-        if len(self._configs) == 1:
-            return ""
-        counts = f"{len(self._over)} of {len(self._configs)} done, {len(self._tasks)} running"
+    def _counts(self) -> str:
+        """How many runs are done, running, failed."""
         failed = f", {len(self._failed)} failed" if self._failed else ""
-        best = f"; best {100 * self._best[0]:.2f} % ({self._best[1]})" if self._best else ""
-        return counts + failed + best
+        return f"{len(self._over)} of {len(self._configs)} done, {len(self._tasks)} running{failed}"
 
     def _say(self, colour: str, what: str, of: str) -> None:
         self._console.print(f"[{colour}]{what}[/{colour}] {escape(of)}", highlight=False, soft_wrap=True)
@@ -162,18 +160,24 @@ class _Stage:
             return
         self._logged = now
         pace = (done - self._resumed) / (now - self._began)
+        best = f"best {100 * self._best[0]:.2f} % ({self._best[1]})" if self._best else ""
         left = f"all runs {100 * done / total:.0f} %, {(total - done) / pace / 60:.1f} min left" if pace > 0 else ""
-        self._console.print("; ".join(filter(None, (line, self._standing(), left))), highlight=False, soft_wrap=True)
+        parts = (line, self._counts() if len(self._configs) > 1 else "", best, left)
+        self._console.print("; ".join(filter(None, parts)), highlight=False, soft_wrap=True)
 
 
 def _names(configs: list[RunConfig]) -> dict[str, str]:
-    """What tells each run from the others: its model, size and seed, and what else is varied."""
-    names = [name for name in varied(configs) if name not in ("cell", "hidden_size")]
+    """What tells each run from the others; of runs that differ in their seed alone, also what they train."""
+    names = varied(configs) or ("cell", "hidden_size")
+    return {
+        config.run_id: ", ".join(_in_words(name, settings(config).get(name)) for name in (*names, "seed"))
+        for config in configs
+    }
 
-    def name(config: RunConfig) -> str:
-        own = settings(config)
-        others = [f"{label(each)} {own[each]:g}" for each in names if isinstance(own.get(each), float)]
-        others += [f"{label(each)} {own[each]}" for each in names if each in own and not isinstance(own[each], float)]
-        return ", ".join((label(config.cell), f"R = {config.hidden_size}", *others, f"seed {config.seed}"))
 
-    return {config.run_id: name(config) for config in configs}
+def _in_words(name: str, value: Option | None) -> str:
+    if name == "cell":
+        return label(str(value))
+    if name == "hidden_size":
+        return f"R = {value}"
+    return f"{label(name)} {value:g}" if isinstance(value, float) else f"{label(name)} {value}"
