@@ -241,7 +241,7 @@ def _print_sweep(runs: Sequence[RunDirectory], folder: Path | None, as_json: boo
     if as_json:
         print(json.dumps(values(sweep) | {"saved": [str(path) for path in saved]}, indent=2))
         return
-    _output.print(terminal_table(sweep))
+    _output.print(terminal_table(sweep, _output.width))
     _output.print(summary(sweep), highlight=False, markup=False, soft_wrap=True)
     for path in saved:
         _output.print(f"saved {path}", highlight=False, soft_wrap=True)

@@ -44,7 +44,7 @@ class Combination:
     """The runs that differ in nothing but their seeds."""
 
     settings: dict[str, Option | None]
-    """Those in which the combinations of the sweep differ, as they are here."""
+    """Those in which the combinations of the sweep differ, as they are here; None for an option of another cell."""
     entries: tuple[Entry, ...]
 
     def count(self, status: Status) -> int:
@@ -74,7 +74,8 @@ class Combination:
     @property
     def name(self) -> str:
         """Its settings in words."""
-        return ", ".join(f"{key} {value}" for key, value in self.settings.items()) or "all runs"
+        own = {key: value for key, value in self.settings.items() if value is not None or key == "clip_norm"}
+        return ", ".join(f"{key} {value}" for key, value in own.items()) or "all runs"
 
 
 @dataclass(frozen=True)

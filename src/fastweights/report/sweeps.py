@@ -25,17 +25,29 @@ _RESULTS = {
     **{"best_update": "best_update", "updates": "updates_done", "seconds": "seconds", "backend": "backend_used"},
     **{key: key for key in ("cell_parameters", "state_size", "processes")},
 }
+_MEASURED = ("validation error %", "all seeds", "runs")
 _MOST_LINES = 5
 _ENVIRONMENT = ("commit", "torch", "processor")
 
 
-def terminal_table(sweep: Sweep) -> Table:
-    """For rich to print: a row for each combination, the best on validation first."""
+def terminal_table(sweep: Sweep, width: int) -> Table:
+    """For rich to print: a row for each combination, the best on validation first.
+
+    Where `width` is too small for a column for each setting, they stand in one, in words.
+    """
+    columns, rows = _columns(sweep), [_row(each) for each in sweep.combinations]
+    settings_count = len(columns) - len(_MEASURED)
+    heads = [column.split() for column in columns]
+    widths = [max(map(len, (*head, *cells))) + 2 for head, *cells in zip(heads, *rows, strict=True)]
+    in_words = sum(widths) > width
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for column in _columns(sweep):
+    if in_words:
+        table.add_column("settings", overflow="fold")
+        rows = [[each.name, *row[settings_count:]] for each, row in zip(sweep.combinations, rows, strict=True)]
+    for column in _MEASURED if in_words else columns:
         table.add_column(column.replace(" ", "\n"), justify="left" if column == "runs" else "right", no_wrap=True)
-    for each in sweep.combinations:
-        table.add_row(*_row(each), style="bold" if each is sweep.best else None)
+    for each, row in zip(sweep.combinations, rows, strict=True):
+        table.add_row(*row, style="bold" if each is sweep.best else None)
     return table
 
 
@@ -113,7 +125,7 @@ def save(sweep: Sweep, folder: Path) -> list[Path]:
 
 
 def _columns(sweep: Sweep) -> list[str]:
-    return [*map(label, sweep.combinations[0].settings), "validation error %", "all seeds", "runs"]
+    return [*map(label, sweep.combinations[0].settings), *_MEASURED]
 
 
 def _row(each: Combination) -> list[str]:

@@ -53,12 +53,12 @@ def settings(config: RunConfig) -> dict[str, Option | None]:
 def varied(configs: Sequence[RunConfig]) -> tuple[str, ...]:
     """Names of the settings in which some of the configurations differ, but for the seed; fields first.
 
-    A setting that a configuration does not have, as an option of another cell, counts as None.
+    A setting that only some of them have, as an option of one cell, counts if those differ in it.
     """
     each = [settings(config) for config in configs]
     fields = [field.name for field in dataclasses.fields(RunConfig)]
     names = dict.fromkeys([*fields, *(name for one in each for name in one)])
-    return tuple(name for name in names if name != "seed" and len({one.get(name) for one in each}) > 1)
+    return tuple(name for name in names if name != "seed" and len({one[name] for one in each if name in one}) > 1)
 
 
 def parse_fields(given: Sequence[Sequence[str]]) -> dict[str, list[Option]]:
