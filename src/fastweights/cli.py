@@ -181,23 +181,70 @@ class Sweep:
             raise UsageError("range needs trials: how many combinations to try, as in --trials 20")
         from fastweights.report.progress import follow
         from fastweights.training.manifest import grid, parse_fields, parse_ranges
+        from fastweights.training.records import RunDirectory
         from fastweights.training.search import Search, search
         from fastweights.training.sweep import run_all
 
         fields, seeds = parse_fields(self.grid), self.seeds or (self.config.seed,)
+        root, begun = self.runs / self.name, dict[str, RunDirectory]()
         with _place(self.workers, self.scheduler, self.silence) as place:
 
             def bring_to_their_end(configs: Sequence[RunConfig]) -> Sequence[RunDirectory]:
+                begun.update({config.run_id: RunDirectory.create(root, config) for config in configs})
                 with follow(_messages)("runs", list(configs)) as observe:
-                    root = self.runs / self.name
                     return run_all(configs, root, place=place, observe=observe, retries=self.retries)
 
-            if self.trials is None:
-                bring_to_their_end(grid(self.config, fields, seeds))
-            else:
-                what = Search(self.config, parse_ranges(self.range), fields, seeds, self.trials, self.batch)
-                for _ in search(what, bring_to_their_end):
-                    pass
+            try:
+                if self.trials is None:
+                    bring_to_their_end(grid(self.config, fields, seeds))
+                else:
+                    what = Search(self.config, parse_ranges(self.range), fields, seeds, self.trials, self.batch)
+                    for _ in search(what, bring_to_their_end):
+                        pass
+            except (RunError, KeyboardInterrupt):
+                if begun:
+                    _print_sweep(list(begun.values()), None, self.json)
+                raise
+        _print_sweep(list(begun.values()), root / "summary", self.json)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Summarise the runs in a folder, as far as they have come: a table, a CSV file and pictures.
+
+    A row holds the runs that differ in nothing but their seeds, the best on validation first.
+    """
+
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """Folder of run directories, as runs/sweep."""
+    output: Path | None = None
+    """Folder for the table, the CSV file and the pictures [default: summary, in the folder]."""
+    json: bool = False
+    """Print the summary as JSON."""
+
+    def run(self) -> None:
+        from fastweights.training.records import RunDirectory
+
+        runs = RunDirectory.all_in(self.folder)
+        if not runs:
+            raise UsageError(f"folder must hold run directories, each with a config.json; {self.folder} holds none")
+        _print_sweep(runs, self.output or self.folder / "summary", self.json)
+
+
+def _print_sweep(runs: Sequence[RunDirectory], folder: Path | None, as_json: bool) -> None:
+    """Print the summary, and save it in `folder` if there is one."""
+    from fastweights.experiments._sweep import summarise
+    from fastweights.report.sweeps import save, summary, terminal_table, values
+
+    sweep = summarise(runs)
+    saved = [] if folder is None else save(sweep, folder)
+    if as_json:
+        print(json.dumps(values(sweep) | {"saved": [str(path) for path in saved]}, indent=2))
+        return
+    _output.print(terminal_table(sweep, _output.width))
+    _output.print(summary(sweep), highlight=False, markup=False, soft_wrap=True)
+    for path in saved:
+        _output.print(f"saved {path}", highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -319,6 +366,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "reproduce": Reproduce,
     "train": Train,
     "sweep": Sweep,
+    "report": Report,
     "recall": Recall,
     "verify": Verify,
     "bench": Bench,

@@ -83,7 +83,7 @@ def _draw_heat_map(figure: Figure, axes: Axes, picture: HeatMap) -> None:
     cells = axes.imshow(values, norm=norm, cmap="viridis_r", aspect="auto", origin="lower")
     axes.set_xticks(range(len(picture.x)), picture.x)
     axes.set_yticks(range(len(picture.y)), picture.y)
-    axes.set(xlabel=picture.x_name, ylabel=picture.y_name)
+    axes.set(xlabel=label(picture.x_name), ylabel=label(picture.y_name))
     figure.colorbar(cells, ax=axes, label=picture.value_name)
     for (row, column), value in np.ndenumerate(values):
         # The map is read in print too: dark cells carry light numbers.

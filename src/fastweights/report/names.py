@@ -1,4 +1,4 @@
-"""How a reader knows the models."""
+"""How a reader knows the models and the settings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ _LABELS = {"irnn": "IRNN", "lstm": "LSTM", "associative_lstm": "Associative LSTM
 
 
 def label(name: str) -> str:
-    """The name of a cell, or of one in some variant ("lstm, no layer norm"), in tables and figures."""
-    cell, comma, variant = name.partition(", ")
-    return _LABELS.get(cell, cell.replace("_", " ")) + comma + variant
+    """The name of a setting, of a cell or of one in some variant ("lstm, no layer norm"), in tables and figures."""
+    first, comma, variant = name.partition(", ")
+    return _LABELS.get(first, first.replace("_", " ")) + comma + variant

@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from fastweights.report.names import label
 from fastweights.training.config import RunConfig
+from fastweights.training.manifest import settings, varied
+from fastweights.training.options import Option
 from fastweights.training.records import RunDirectory
 from fastweights.training.sweep import Follow, Observe
 
@@ -57,8 +59,8 @@ def follow_checks(console: Console, count: int) -> Iterator[Callable[[str, str],
 def _bars(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        BarColumn(bar_width=16),
+        TextColumn("{task.percentage:>3.0f} %"),
         TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(compact=True),
         TextColumn("left"),
@@ -69,12 +71,13 @@ def _bars(console: Console) -> Progress:
 
 
 class _Stage:
-    """Where each active run and all of them together stand: updates done, and the last validation error."""
+    """Where each active run and all of them together stand."""
 
     def __init__(self, console: Console, bars: Progress, name: str, configs: list[RunConfig]) -> None:
         self._console = console
         self._bars = bars
         self._configs = {config.run_id: config for config in configs}
+        self._names = _names(configs)
         self._all = bars.add_task(f"all {name}", total=sum(config.updates for config in configs), note="")
         self._tasks: dict[str, TaskID] = {}
         self._steps = dict.fromkeys(self._configs, 0)
@@ -82,31 +85,73 @@ class _Stage:
         self._began = self._logged = time.monotonic()
         self._seen: set[str] = set()
         self._resumed = 0  # updates that were done before
+        self._over: set[str] = set()
+        self._failed: set[str] = set()
+        self._best: tuple[float, str] | None = None
 
     def observe(self, run: RunDirectory, message: dict[str, Any]) -> None:
-        """Take in what is said of a run (see `fastweights.training.worker`)."""
-        run_id, config = run.path.name, self._configs[run.path.name]
-        name = f"{label(config.cell)}, R = {config.hidden_size}, seed {config.seed}"
+        """Take in what is said of a run (see `fastweights.training.worker` and `fastweights.training.sweep`)."""
+        run_id, name = run.path.name, self._names[run.path.name]
+        if "set aside" in message:
+            self._say("yellow", "set aside as damaged", message["set aside"])
+        if "in use" in message:
+            self._say("yellow", "another process trains", f"{name}; waiting for it")
+        if "retry" in message:
+            self._say("yellow", "trying again", f"{name}: {message['retry']}")
+            self._rest(run_id)
         if "failed" in message:
-            self._console.print(f"[red]failed[/red] {name}: {escape(message['failed'])}", highlight=False)
+            self._say("red", "failed", f"{name}: {message['failed']}")
+            self._failed.add(run_id)
+            self._rest(run_id)
         if message.get("over"):
-            self._steps[run_id] = config.updates
-            if run_id in self._tasks:
-                self._bars.remove_task(self._tasks.pop(run_id))
-        if message.get("over") and run_id not in self._seen:
-            self._resumed += config.updates
+            self._end(run)
         if "step" in message:
-            if run_id not in self._seen:
-                self._resumed += message["step"]
-            self._seen.add(run_id)
-            self._steps[run_id] = message["step"]
-            if "validation_error" in message:
-                self._notes[run_id] = f"validation error {100 * message['validation_error']:.2f} %"
-            if run_id not in self._tasks:
-                self._tasks[run_id] = self._bars.add_task(name, total=config.updates, note="")
-            self._bars.update(self._tasks[run_id], completed=message["step"], note=self._notes[run_id])
-            self._log(", ".join(filter(None, (f"{name}: {message['step']:,} updates", self._notes[run_id]))))
-        self._bars.update(self._all, completed=sum(self._steps.values()))
+            self._advance(run_id, message)
+        best = f"; best {100 * self._best[0]:.2f} %" if self._best else ""
+        self._bars.update(self._all, completed=sum(self._steps.values()), note=self._counts() + best)
+
+    def _advance(self, run_id: str, message: dict[str, Any]) -> None:
+        name = self._names[run_id]
+        if run_id not in self._seen:
+            self._resumed += message["step"]
+        self._seen.add(run_id)
+        self._steps[run_id] = message["step"]
+        if "validation_error" in message:
+            self._notes[run_id] = f"validation error {100 * message['validation_error']:.2f} %"
+            self._best = min(filter(None, (self._best, (message["validation_error"], name))))
+        if run_id not in self._tasks:
+            self._tasks[run_id] = self._bars.add_task(name, total=self._configs[run_id].updates, note="")
+        self._bars.update(self._tasks[run_id], completed=message["step"], note=self._notes[run_id])
+        self._log(", ".join(filter(None, (f"{name}: {message['step']:,} updates", self._notes[run_id]))))
+
+    def _end(self, run: RunDirectory) -> None:
+        run_id = run.path.name
+        was_over = run_id not in self._seen  # before this stage began
+        if was_over:
+            self._resumed += self._configs[run_id].updates
+        self._seen.add(run_id)
+        self._steps[run_id] = self._configs[run_id].updates
+        self._over.add(run_id)
+        self._failed.discard(run_id)
+        self._rest(run_id)
+        result = run.result() or {}
+        if result.get("status") == "diverged" and not was_over:
+            self._say("yellow", "diverged", f"{self._names[run_id]}: {result['reason']}")
+        elif result.get("validation_error") is not None:
+            self._best = min(filter(None, (self._best, (result["validation_error"], self._names[run_id]))))
+
+    def _rest(self, run_id: str) -> None:
+        """It is not being trained, for now."""
+        if run_id in self._tasks:
+            self._bars.remove_task(self._tasks.pop(run_id))
+
+    def _counts(self) -> str:
+        """How many runs are done, running, failed."""
+        failed = f", {len(self._failed)} failed" if self._failed else ""
+        return f"{len(self._over)} of {len(self._configs)} done, {len(self._tasks)} running{failed}"
+
+    def _say(self, colour: str, what: str, of: str) -> None:
+        self._console.print(f"[{colour}]{what}[/{colour}] {escape(of)}", highlight=False, soft_wrap=True)
 
     def _log(self, line: str) -> None:
         """Where there are no bars: a line now and then, with the time left at the pace since the beginning."""
@@ -115,5 +160,24 @@ class _Stage:
             return
         self._logged = now
         pace = (done - self._resumed) / (now - self._began)
-        left = f"; all runs {100 * done / total:.0f} %, {(total - done) / pace / 60:.1f} min left" if pace > 0 else ""
-        self._console.print(line + left, highlight=False)
+        best = f"best {100 * self._best[0]:.2f} % ({self._best[1]})" if self._best else ""
+        left = f"all runs {100 * done / total:.0f} %, {(total - done) / pace / 60:.1f} min left" if pace > 0 else ""
+        parts = (line, self._counts() if len(self._configs) > 1 else "", best, left)
+        self._console.print("; ".join(filter(None, parts)), highlight=False, soft_wrap=True)
+
+
+def _names(configs: list[RunConfig]) -> dict[str, str]:
+    """What tells each run from the others; of runs that differ in their seed alone, also what they train."""
+    names = varied(configs) or ("cell", "hidden_size")
+    return {
+        config.run_id: ", ".join(_in_words(name, settings(config).get(name)) for name in (*names, "seed"))
+        for config in configs
+    }
+
+
+def _in_words(name: str, value: Option | None) -> str:
+    if name == "cell":
+        return label(str(value))
+    if name == "hidden_size":
+        return f"R = {value}"
+    return f"{label(name)} {value:g}" if isinstance(value, float) else f"{label(name)} {value}"

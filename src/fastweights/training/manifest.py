@@ -44,6 +44,23 @@ def grid(base: RunConfig, fields: Mapping[str, Sequence[Option]], seeds: Sequenc
     ]
 
 
+def settings(config: RunConfig) -> dict[str, Option | None]:
+    """All settings of a run by the names that a grid gives them, options of the cell and the task among the fields."""
+    fields = dataclasses.asdict(config)
+    return {**fields.pop("cell_options"), **fields.pop("task_options"), **fields}
+
+
+def varied(configs: Sequence[RunConfig]) -> tuple[str, ...]:
+    """Names of the settings in which some of the configurations differ, but for the seed; fields first.
+
+    A setting that only some of them have, as an option of one cell, counts if those differ in it.
+    """
+    each = [settings(config) for config in configs]
+    fields = [field.name for field in dataclasses.fields(RunConfig)]
+    names = dict.fromkeys([*fields, *(name for one in each for name in one)])
+    return tuple(name for name in names if name != "seed" and len({one[name] for one in each if name in one}) > 1)
+
+
 def parse_fields(given: Sequence[Sequence[str]]) -> dict[str, list[Option]]:
     """Fields of a grid as the command line gives them: each a name and its values, as text.
 

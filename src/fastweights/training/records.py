@@ -74,6 +74,11 @@ class RunDirectory:
             raise UsageError(f"{path} is not a run directory: it has no config.json")
         return run
 
+    @classmethod
+    def all_in(cls, folder: Path) -> list[RunDirectory]:
+        """Every run in a folder, by name; none if there is no such folder."""
+        return [cls(path.parent) for path in sorted(folder.glob("*/config.json"))]
+
     @property
     def _config_path(self) -> Path:
         return self.path / "config.json"
