@@ -2,6 +2,7 @@
 
 import functools
 import io
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from rich.console import Console
 
 import finished_runs
 from fastweights import cells, experiments
+from fastweights.errors import UsageError
+from fastweights.experiments import capacity
 from fastweights.experiments._selection import SCREENING_SEED, Budget, best
 from fastweights.report.files import save
 from fastweights.report.tables import markdown_table, remarks, terminal_table
@@ -16,7 +19,7 @@ from fastweights.tasks.associative_retrieval import AssociativeRetrieval
 from fastweights.training.config import RunConfig
 from fastweights.training.loop import build_model, complete
 
-COMPARISONS = ("layer-norm", "sensitivity", "readings")
+COMPARISONS = ("layer-norm", "sensitivity", "readings", "capacity")
 
 
 @pytest.fixture
@@ -183,3 +186,77 @@ class TestReadings:
         assert [row.variant for row in outcome.rows] == [
             "reads A(t)", "reads A(t), layer norm on h_0", "reads A(t−1)", "reads A(t−1), layer norm on h_0"
         ]  # fmt: skip
+
+
+def climb(frontier):
+    """The rungs tried, and the largest passed, if all K up to `frontier` are passed."""
+    passed = {}
+    pairs = capacity.FIRST_RUNG
+    while pairs is not None:
+        assert pairs not in passed, "tried twice"
+        passed[pairs] = pairs <= frontier
+        pairs = capacity.next_rung(passed)
+    return len(passed), max((pairs for pairs, well in passed.items() if well), default=0)
+
+
+class TestCapacity:
+    @pytest.mark.parametrize("frontier", [0, *capacity.RUNGS])
+    def test_bisection_finds_the_largest_rung_passed(self, frontier):
+        tries, found = climb(frontier)
+        assert found == frontier
+        # After the first rung at most 7 are left open, which takes log2(7 + 1) more.
+        assert tries <= 1 + 3
+
+    def test_the_ladder_ends_where_the_letters_do(self):
+        AssociativeRetrieval(num_pairs=capacity.RUNGS[-1])
+        with pytest.raises(UsageError, match="there are 26 letters"):
+            AssociativeRetrieval(num_pairs=capacity.RUNGS[-1] + 1)
+
+    def test_validation_moves_up_the_ladder_and_the_test_set_is_reported(self, finish, tmp_path):
+        """Fast weights recall K = 8 on validation but not on the test set; LSTMs recall nothing."""
+        experiment = experiments.load("capacity")
+
+        def ending(config):
+            pairs, well = config.task_options["num_pairs"], config.cell == "fast_weights"
+            right = well and pairs <= 8
+            return {
+                "validation_error": 0.005 if right else 0.3,
+                "errors": 100 if right and pairs < 8 else 300 if right else 6_000,
+            }
+
+        configs = experiment.final("quick", [])
+        runs = [finish(config, **ending(config)) for config in configs]
+        while further := experiment.further("quick", runs):
+            assert not {run.path.name for run in runs} & {config.run_id for config in further}
+            runs += [finish(config, **ending(config)) for config in further]
+        outcome = experiment.reduce("quick", runs)
+        tried = {cell: [row.variant for row in outcome.rows if row.cell == cell] for cell in ("fast_weights", "lstm")}
+        assert tried["fast_weights"] == ["K = 4", "K = 8", "K = 10", "K = 12"]
+        assert tried["lstm"] == ["K = 1", "K = 2", "K = 4"]
+        picture = outcome.figures["largest-k-interleaved"]
+        assert (picture.x, picture.y, picture.values) == (("50",), ("fast_weights", "lstm"), ((4,), (0,)))
+        (largest,) = (row for row in outcome.rows if row.remark)
+        assert (largest.cell, largest.variant) == ("fast_weights", "K = 4")
+        # Each row is held to the floor of its own K: for K = 1 there is none to hold it to.
+        remarked = {row.variant for row in outcome.rows if row.floor_remark}
+        assert remarked <= {"K = 2", "K = 4"}
+        svg = save(outcome, runs, tmp_path / "out")[2].read_text()
+        assert "Fast weights" in svg
+
+    def test_a_median_of_seeds_passes(self, finish):
+        experiment = experiments.load("capacity")
+        config = experiment.final("quick", [])[0]
+        for errors, rung in (((0.0, 0.3, 0.01), 12), ((0.0, 0.3, 0.011), 2)):
+            runs = [
+                finish(replace(config, seed=seed, updates=config.updates + rung), validation_error=error)
+                for seed, error in enumerate(errors)
+            ]
+            assert {run.task_options["num_pairs"] for run in experiment.further("quick", runs)} == {rung}
+
+    def test_keys_first_is_searched_on_its_own(self):
+        configs = experiments.load("capacity").screening("standard")
+        tried = {(c.cell, c.hidden_size, c.task_options["order"]) for c in configs}
+        assert {(cell, size) for cell, size, order in tried if order == "keys_first"} == {
+            (cell, 50) for cell in ("irnn", "lstm", "fast_weights")
+        }
+        assert {config.task_options["num_pairs"] for config in configs} == {4}

@@ -65,7 +65,8 @@ def row(runs: Sequence[RunDirectory], *, variant: str = "", published: float | N
         state_size=shown.get("state_size"),
         floor_remark=None if error is None else standing_remark(error, floor),
         diverged=tuple(f"seed {r['config']['seed']}: {r['reason']}" for r in results if r["status"] == "diverged"),
-        settings={key: shown["config"][key] for key in ("learning_rate", "schedule", "cell_options")},
+        remark=None,
+        settings={key: shown["config"][key] for key in ("learning_rate", "schedule", "cell_options", "task_options")},
     )
 
 

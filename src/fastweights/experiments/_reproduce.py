@@ -1,4 +1,4 @@
-"""Running an experiment: screen the candidates if there are several, then the runs that are reported."""
+"""Running an experiment: screen the candidates if there are several, then make the runs that are reported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def reproduce(
 ) -> tuple[Outcome, list[RunDirectory]]:
     """Bring all runs of a preset to their end, resuming what is there, and reduce them.
 
-    `follow` opens what observes each of the two stages, "screening" and "runs".
+    `follow` opens what observes each of the stages: "screening", "runs", and "further runs" as often as there are any.
     Returns what the experiment shows and the runs that it reports.
     """
 
@@ -33,4 +33,6 @@ def reproduce(
     candidates = experiment.screening(preset)
     screened = stage("screening", candidates) if candidates else []
     runs = stage("runs", experiment.final(preset, screened))
+    while further := experiment.further(preset, runs):
+        runs += stage("further runs", further)
     return experiment.reduce(preset, runs), runs

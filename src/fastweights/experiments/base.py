@@ -54,8 +54,10 @@ class Row:
     """Said of an error that is not below the no-binding floor; see `_statistics.standing`."""
     diverged: tuple[str, ...]
     """Why, for each run that diverged."""
+    remark: str | None
+    """What else there is to say of it."""
     settings: dict[str, Any]
-    """What was selected for this row: learning rate, schedule, options of the cell."""
+    """What the row was run with: learning rate, schedule, options of the cell and of the task."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Outcome:
 
     title: str
     preset: str
-    floor_error: float
+    floor_error: float | None
+    """Error of the best predictor without binding; None where the rows differ in it."""
     rows: list[Row]
     figures: dict[str, Picture]
 
@@ -88,6 +91,10 @@ class Experiment(ABC):
     @abstractmethod
     def final(self, preset: str, screened: Sequence[RunDirectory]) -> list[RunConfig]:
         """The runs that are reported, given the finished screening runs. Their seeds are not those of the screening."""
+
+    def further(self, preset: str, runs: Sequence[RunDirectory]) -> list[RunConfig]:
+        """More runs to report, which those finished so far call for; empty once they suffice."""
+        return []
 
     @abstractmethod
     def reduce(self, preset: str, runs: Sequence[RunDirectory]) -> Outcome:

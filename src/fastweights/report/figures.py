@@ -81,8 +81,8 @@ def _draw_heat_map(figure: Figure, axes: Axes, picture: HeatMap) -> None:
     values = np.array(picture.values, dtype=float)
     norm = Normalize(*(np.nanmin(values), np.nanmax(values)) if np.isfinite(values).any() else (0.0, 1.0))
     cells = axes.imshow(values, norm=norm, cmap="viridis_r", aspect="auto", origin="lower")
-    axes.set_xticks(range(len(picture.x)), picture.x)
-    axes.set_yticks(range(len(picture.y)), picture.y)
+    axes.set_xticks(range(len(picture.x)), map(label, picture.x))
+    axes.set_yticks(range(len(picture.y)), map(label, picture.y))
     axes.set(xlabel=label(picture.x_name), ylabel=label(picture.y_name))
     figure.colorbar(cells, ax=axes, label=picture.value_name)
     for (row, column), value in np.ndenumerate(values):

@@ -80,6 +80,8 @@ def remarks(outcome: Outcome) -> list[str]:
             spread = f"{100 * row.errors[0]:.2f}–{100 * row.errors[-1]:.2f} %"
             facts.append(f"median of {len(row.errors)} seeds, {spread}")
         facts += [f"diverged ({reason})" for reason in row.diverged]
+        if row.remark:
+            facts.append(row.remark)
         if facts:
             which = f"{label(row.cell)}, R = {row.hidden_size}" + (f", {row.variant}" if row.variant else "")
             said.append(f"{which}: {'; '.join(facts)}.")
