@@ -1,6 +1,7 @@
 """From finished runs to the table and the figure: statistics, selection, reduction, files."""
 
 import dataclasses
+import functools
 import io
 import json
 import math
@@ -8,11 +9,13 @@ import math
 import pytest
 from rich.console import Console
 
+import finished_runs
 from fastweights import experiments
 from fastweights.errors import RunError, UsageError
 from fastweights.experiments import _published
 from fastweights.experiments._pictures import Curve, band
 from fastweights.experiments._section_4_1 import PRESETS
+from fastweights.experiments._selection import SCREENING_SEED
 from fastweights.experiments._statistics import (
     FLOOR_MARGIN,
     lower_median,
@@ -24,27 +27,12 @@ from fastweights.experiments._statistics import (
 from fastweights.report.files import save
 from fastweights.report.tables import markdown_table, remarks, table_values, terminal_table
 from fastweights.training.config import RunConfig
-from fastweights.training.records import RunDirectory
 
 
 @pytest.fixture
 def finish(tmp_path):
     """Writes the record of a run that ended as told."""
-
-    def write(config, errors=0, nll=0.1, *, status="finished", reason="budget used up", validation_error=0.1):
-        run = RunDirectory.create(tmp_path, config)
-        for step in (500, 1_000):
-            scores = {"validation_error": errors / 20_000, "validation_nll": nll, "test_nll": nll + 1 / step}
-            run.append_metrics({"step": step, "seconds": step / 1e3, **scores})
-        result = {
-            "status": status, "reason": reason, "config": config.to_dict(), "updates": 1_000, "seconds": 1.5,
-            "validation_error": validation_error, "validation_nll": nll, "test_errors": errors, "test_count": 20_000,
-            "test_nll": nll, "backend": "attention",
-        }  # fmt: skip
-        run.write_result(result)
-        return run
-
-    return write
+    return functools.partial(finished_runs.finish, tmp_path)
 
 
 class TestStatistics:
@@ -141,7 +129,7 @@ class TestSection41:
         assert plan.updates == _published.table("figure_2")["budget_updates"]
         assert set(plan.models) == set(_published.table("table_1")["rows"])
         assert {options["decay"] for options in plan.models["fast_weights"].options} == {0.9, 0.95}
-        assert plan.screening_seed not in plan.seeds
+        assert SCREENING_SEED not in plan.seeds
         for config in experiments.load("table-1").screening("paper"):
             assert (config.train_size, config.validation_size, config.test_size) == (100_000, 10_000, 20_000)
             assert (config.batch_size, config.embedding_size, config.input_size) == (128, 50, 100)

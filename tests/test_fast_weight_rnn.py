@@ -58,10 +58,17 @@ def test_hands_its_settings_to_the_kernel(backend, layer_norm):
 @pytest.mark.parametrize("inner_steps", [1, 2, 3])
 @pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_attention_rebuilds_the_output(inner_steps, layer_norm, batch_first):
+@pytest.mark.parametrize("reading", [{}, {"lagged": True}, {"boundary_norm": True}])
+def test_attention_rebuilds_the_output(inner_steps, layer_norm, batch_first, reading):
     """h(t) = f(LN[W h(t−1) + C x(t) + b + Σ_τ a(t, τ) h(τ)]) with the weights a of eq. 4."""
     layer = FastWeightRNN(
-        3, 6, inner_steps=inner_steps, layer_norm=layer_norm, fast_learning_rate=0.1, batch_first=batch_first
+        3,
+        6,
+        inner_steps=inner_steps,
+        layer_norm=layer_norm,
+        fast_learning_rate=0.1,
+        batch_first=batch_first,
+        **reading,
     )
     x = torch.randn(2, 7, 3)
     given = x if batch_first else x.transpose(0, 1)

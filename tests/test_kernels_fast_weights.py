@@ -261,3 +261,65 @@ def test_outputs_past_the_end_are_zero_and_gradients_do_not_leak():
         (gradient,) = torch.autograd.grad(out.sum() + h.sum() + A.sum(), z)
         assert not gradient[1, 2:].any()
         assert gradient[0].any(-1).all()
+
+
+class TestOtherReadings:
+    """A(t−1) in place of A(t), and layer norm on h_0: what the paper's text leaves to be read."""
+
+    @pytest.mark.parametrize("lagged", [False, True])
+    @pytest.mark.parametrize("boundary_norm", [False, True])
+    @pytest.mark.parametrize("inner_steps", [1, 3])
+    def test_the_sum_of_eq_4_ends_one_step_earlier_and_h_0_is_normalised(self, lagged, boundary_norm, inner_steps):
+        arguments = random_arguments(1, 7, 5, layer_norm=True, initial=False)
+        given = [value[0].numpy() if name == "z" else value.numpy() for name, value in list(arguments.items())[:4]]
+        z, W, gain, bias = given
+
+        def normed(total):
+            return gain * (total - total.mean()) / np.sqrt(total.var() + 1e-5) + bias
+
+        past = [np.zeros(5)]
+        for z_t in z:
+            boundary = z_t + W @ past[-1]
+            read = past[:-1] if lagged else past
+            h = np.maximum(normed(boundary) if boundary_norm else boundary, 0)
+            for _ in range(inner_steps):
+                recalled = sum(0.5 * 0.9**age * h_past * (h_past @ h) for age, h_past in enumerate(reversed(read)))
+                h = np.maximum(normed(boundary + recalled), 0)
+            past.append(h)
+        out, _, A = run(arguments, lagged=lagged, boundary_norm=boundary_norm, inner_steps=inner_steps)
+        np.testing.assert_allclose(out[0], past[1:], rtol=0, atol=1e-12)
+        stored = past[:-1] if lagged else past
+        expected = sum(0.5 * 0.9**age * np.outer(h, h) for age, h in enumerate(reversed(stored)))
+        np.testing.assert_allclose(A[0], expected, rtol=0, atol=1e-12)
+
+    def test_continuing_equals_one_pass(self):
+        arguments = random_arguments(2, 9, 4, layer_norm=True, initial=True)
+        reading = {"lagged": True, "boundary_norm": True}
+        whole = run(arguments, **reading)
+        first = run({**arguments, "z": arguments["z"][:, :4]}, **reading)
+        rest = run({**arguments, "z": arguments["z"][:, 4:], "h": first[1], "fast_weights": first[2]}, **reading)
+        assert_close(torch.cat([first[0], rest[0]], dim=1), whole[0], "out")
+        assert_close(rest[2], whole[2], "A")
+
+    def test_gradients(self):
+        arguments = random_arguments(2, 4, 3, layer_norm=True, initial=True)
+        leaves = [value.requires_grad_() for value in arguments.values()]
+
+        def call(*values):
+            return run(dict(zip(arguments, values, strict=True)), lagged=True, boundary_norm=True, activation="tanh")
+
+        assert torch.autograd.gradcheck(call, leaves)
+
+    def test_without_layer_norm_h_0_has_none_either(self):
+        arguments = random_arguments(2, 5, 3, layer_norm=False, initial=False)
+        assert torch.equal(
+            run(arguments, boundary_norm=True, fast_learning_rate=0.05)[0],
+            run(arguments, backend="reference", fast_learning_rate=0.05)[0],
+        )
+
+    @pytest.mark.parametrize("backend", BACKENDS)
+    @pytest.mark.parametrize("reading", ["lagged", "boundary_norm"])
+    def test_other_backends_refuse(self, backend, reading):
+        arguments = random_arguments(1, 2, 3, layer_norm=True, initial=False)
+        with pytest.raises(UsageError, match=f"backend '{backend}' has no lagged and no boundary_norm"):
+            run(arguments, backend=backend, **{reading: True})

@@ -104,9 +104,14 @@ class TestConfig:
         with pytest.raises(UsageError, match='use device="cpu"'):
             small(device="cuda")
 
-    def test_runs_keep_their_names_when_a_field_is_added(self):
+    def test_runs_keep_their_names_when_a_field_or_an_option_is_added(self):
         """The committed evidence is found by name."""
         assert RunConfig().run_id == "fast_weights-50-seed0-3037996cc734"
+        eager = RunConfig(cell_options={"backend": "reference"})
+        assert complete(eager).run_id == "fast_weights-50-seed0-5851a780b000"
+        for option in ("lagged", "boundary_norm"):
+            config = dataclasses.replace(eager, cell_options={**eager.cell_options, option: True})
+            assert complete(config).run_id != complete(eager).run_id
 
     def test_unknown_keys_are_refused(self):
         with pytest.raises(UsageError, match="did you mean 'learning_rate'"):

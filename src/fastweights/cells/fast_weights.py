@@ -26,7 +26,8 @@ class FastWeightRNN(RecurrentLayer):
         h_0(t+1)   = f(W h(t) + C x(t+1) + b)
         h_s+1(t+1) = f(LN[W h(t) + C x(t+1) + b + A(t) h_s(t+1)]),  s = 0 … S−1  (eq. 5)
 
-    and h(t+1) = h_S(t+1). The step that computes h(t+1) reads an A(t) that contains h(t). Calling convention, arguments
+    and h(t+1) = h_S(t+1). The step that computes h(t+1) reads an A(t) that contains h(t), and h_0 is not normalised, as
+    the paper prints it; `lagged` and `boundary_norm` are what others have read instead. Calling convention, arguments
     not listed here and errors: see `RecurrentLayer`.
 
     Args:
@@ -36,9 +37,11 @@ class FastWeightRNN(RecurrentLayer):
         layer_norm: normalise the sum inside every inner step over the units of one sequence, with a learned gain and
             bias (Ba, Kiros & Hinton 2016). Without it the loop is unbounded.
         activation: f, "relu" or "tanh".
+        lagged: read A(t−1) in place of A(t), as many replications do; the state holds the A that the next step reads.
+        boundary_norm: normalise h_0 too, with the same gain and bias.
         identity_scale: W starts as this times the identity (0.05 in the paper).
         backend: what runs: "reference", "attention", "cpu" (the compiled core) or "auto", the best that can run here;
-            see `fastweights.kernels.fast_weights`.
+            see `fastweights.kernels.fast_weights`. The readings `lagged` and `boundary_norm` have "reference" only.
 
     Parameters: `weight_ih` (H, I) = C, `weight_hh` (H, H) = W, `bias` (H), and with layer norm `norm.weight`,
     `norm.bias` (H). C starts uniform in ±1/√H, biases at zero, gains at one.
@@ -56,6 +59,8 @@ class FastWeightRNN(RecurrentLayer):
         fast_learning_rate: float = 0.5,
         layer_norm: bool = True,
         activation: Activation = "relu",
+        lagged: bool = False,
+        boundary_norm: bool = False,
         identity_scale: float = 0.05,
         batch_first: bool = False,
         backend: Backend = "auto",
@@ -72,6 +77,8 @@ class FastWeightRNN(RecurrentLayer):
         self.decay = decay
         self.fast_learning_rate = fast_learning_rate
         self.activation: Activation = activation
+        self.lagged = lagged
+        self.boundary_norm = boundary_norm
         self.identity_scale = identity_scale
         self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size, device=device, dtype=dtype))
         self.weight_hh = nn.Parameter(torch.empty(hidden_size, hidden_size, device=device, dtype=dtype))
@@ -98,7 +105,13 @@ class FastWeightRNN(RecurrentLayer):
         return linear(input, self.weight_ih, self.bias)
 
     def backend_for(self, steps: int) -> str:
-        return resolve_backend(self.backend, tuple(self.parameters()), steps, self.hidden_size)
+        return resolve_backend(
+            self.backend,
+            tuple(self.parameters()),
+            steps,
+            self.hidden_size,
+            reference_only=self.lagged or self.boundary_norm,
+        )
 
     def scan(
         self, z: Tensor, state: FastWeightState | None = None, lengths: Tensor | None = None
@@ -113,7 +126,8 @@ class FastWeightRNN(RecurrentLayer):
         """How strongly each step attended to each earlier one (eq. 4), starting from a zero state.
 
         `input` is (B, T, I) if `batch_first`, else (T, B, I). Returns (B, T, T): entry [b, t, τ] is the coefficient
-        η λ^{t−1−τ} h(τ)ᵀ h_{S−1}(t) with which h(τ) enters the last inner iteration of step t, zero for τ ≥ t.
+        η λ^{t−1−τ} h(τ)ᵀ h_{S−1}(t) with which h(τ) enters the last inner iteration of step t, zero for τ ≥ t. If
+        `lagged`, the exponent is t − 2 − τ, and entries are zero for τ ≥ t − 1.
         """
         if input.dim() != 3:
             raise UsageError(f"attention needs batched input of three dimensions, got shape {tuple(input.shape)}")
@@ -134,6 +148,8 @@ class FastWeightRNN(RecurrentLayer):
             "inner_steps": self.inner_steps,
             "activation": self.activation,
             "norm_epsilon": 1e-5 if self.norm is None else self.norm.eps,
+            "lagged": self.lagged,
+            "boundary_norm": self.boundary_norm,
         }
 
     def extra_repr(self) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
-from fastweights.experiments.base import Experiment, result_of
+from fastweights.experiments._selection import SCREENING_SEED, Entry, SelectedByValidation
 from fastweights.training.config import RunConfig, Schedule
+from fastweights.training.loop import complete
 from fastweights.training.options import Option
-from fastweights.training.records import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,6 @@ class Preset:
     seeds: tuple[int, ...]
     screening_updates: int = 0
     """Budget of a screening run."""
-    screening_seed: int = 0
-    """Not among `seeds`: what was used to select is not reported."""
 
 
 PRESETS = {
@@ -92,7 +89,7 @@ PRESETS = {
 }
 
 
-class Section41(Experiment):
+class Section41(SelectedByValidation):
     """An experiment over the protocol's runs, or over those of some sizes."""
 
     presets = tuple(PRESETS)
@@ -100,54 +97,29 @@ class Section41(Experiment):
     hidden_sizes: ClassVar[tuple[int, ...]]
     """The sizes that it shows, of those that a preset has."""
 
-    def screening(self, preset: str) -> list[RunConfig]:
+    def entries(self, preset: str) -> list[Entry]:
         plan = PRESETS[preset]
-        groups = [_candidates(plan, cell, size) for cell in plan.models for size in self._sizes(plan)]
-        return [config for group in groups if len(group) > 1 for config in group]
-
-    def final(self, preset: str, screened: Sequence[RunDirectory]) -> list[RunConfig]:
-        plan = PRESETS[preset]
-        configs = []
-        for cell in plan.models:
-            for size in self._sizes(plan):
-                candidates = _candidates(plan, cell, size)
-                chosen = candidates[0] if len(candidates) == 1 else _best(cell, size, screened)
-                configs += [
-                    replace(chosen, seed=seed, updates=plan.models[cell].budget * plan.updates) for seed in plan.seeds
-                ]
-        return configs
-
-    def _sizes(self, plan: Preset) -> list[int]:
-        return [size for size in plan.hidden_sizes if size in self.hidden_sizes]
+        sizes = [size for size in plan.hidden_sizes if size in self.hidden_sizes]
+        return [_entry(plan, cell, size) for cell in plan.models for size in sizes]
 
 
-def _candidates(plan: Preset, cell: str, size: int) -> list[RunConfig]:
-    """The runs between which validation decides for one row."""
+def _entry(plan: Preset, cell: str, size: int) -> Entry:
     grid = plan.models[cell]
     rates = grid.learning_rates
-    return [
-        RunConfig(
-            cell=cell,
-            hidden_size=size,
-            cell_options=dict(options),
-            updates=grid.budget * (plan.screening_updates or plan.updates),
-            evaluate_every=plan.evaluate_every,
-            learning_rate=learning_rate,
-            schedule=plan.schedule,
-            seed=plan.screening_seed,
+    candidates = tuple(
+        complete(
+            RunConfig(
+                cell=cell,
+                hidden_size=size,
+                cell_options=dict(options),
+                updates=grid.budget * (plan.screening_updates or plan.updates),
+                evaluate_every=plan.evaluate_every,
+                learning_rate=learning_rate,
+                schedule=plan.schedule,
+                seed=SCREENING_SEED,
+            )
         )
         for options in grid.options
         for learning_rate in (rates[size] if isinstance(rates, dict) else rates)
-    ]
-
-
-def _best(cell: str, size: int, screened: Sequence[RunDirectory]) -> RunConfig:
-    """The screened configuration with the lowest validation error, then NLL; a run that diverged comes last."""
-
-    def rank(run: RunDirectory) -> tuple[bool, float, float]:
-        result = result_of(run)
-        error, nll = result["validation_error"], result["validation_nll"]
-        return result["status"] != "finished", 1.0 if error is None else error, float("inf") if nll is None else nll
-
-    group = [run for run in screened if (run.config().cell, run.config().hidden_size) == (cell, size)]
-    return min(group, key=rank).config()
+    )
+    return Entry(candidates, grid.budget * plan.updates, plan.seeds)

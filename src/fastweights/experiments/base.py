@@ -16,13 +16,15 @@ from fastweights.training.records import RunDirectory
 
 @dataclass(frozen=True)
 class Row:
-    """All runs of one cell of a table: one model at one size, over its seeds.
+    """All runs of one line of a table: one model at one size, over its seeds.
 
     Errors and NLL are those of the median run (the lower of two), so that every number is one that was measured.
     """
 
     cell: str
     hidden_size: int
+    variant: str
+    """What else tells the row from others, as "no layer norm"; empty where model and size do."""
     error: float | None
     """Test error, a fraction; None if no run got as far as an evaluation."""
     interval: tuple[float, float] | None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastweights.errors import RunError
 from fastweights.experiments import _published
-from fastweights.experiments._pictures import Curve, LearningCurves
+from fastweights.experiments._pictures import LearningCurves
+from fastweights.experiments._reduction import curve, grouped
 from fastweights.experiments._section_4_1 import Section41
-from fastweights.experiments.base import Outcome, result_of
+from fastweights.experiments.base import Outcome
 from fastweights.tasks.associative_retrieval import AssociativeRetrieval
 from fastweights.training.records import RunDirectory
 
@@ -29,16 +29,8 @@ class Figure2(Section41):
 def learning_curves(runs: Sequence[RunDirectory]) -> LearningCurves:
     """The recorded test NLL of those of `runs` that have 50 hidden units, and the published end of each curve."""
     entry = _published.table("figure_2")
-    curves: dict[str, list[Curve]] = {}
-    for run in runs:
-        config = run.config()
-        if config.hidden_size == HIDDEN_SIZE:
-            metrics, result = run.metrics(), result_of(run)
-            if result["status"] == "finished" and (not metrics or metrics[-1]["step"] != result["updates"]):
-                raise RunError(f"{run.path / 'metrics.jsonl'} is incomplete; delete {run.path} and run again")
-            updates, nll = tuple(m["step"] for m in metrics), tuple(m["test_nll"] for m in metrics)
-            curve = Curve(config.seed, updates, nll, diverged=result["status"] == "diverged")
-            curves.setdefault(config.cell, []).append(curve)
+    groups = {cell: group for (cell, size, _), group in grouped(runs).items() if size == HIDDEN_SIZE}
+    curves = {cell: [curve(run) for run in group] for cell, group in groups.items()}
     published = {cell: _published.value("figure_2", cell, "final") for cell in curves}
     floor = AssociativeRetrieval().no_binding_floor().nll
     return LearningCurves(entry["title"], "test NLL (nats)", floor, curves, published)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -57,12 +58,19 @@ def resolve_plain_backend(backend: PlainBackend, tensors: Sequence[Tensor | None
     return "reference"
 
 
-def resolve_backend(backend: Backend, tensors: Sequence[Tensor | None], steps: int, hidden_size: int) -> Backend:
+def resolve_backend(
+    backend: Backend, tensors: Sequence[Tensor | None], steps: int, hidden_size: int, *, reference_only: bool = False
+) -> Backend:
     """What runs T = `steps` steps on these tensors: as `resolve_plain_backend`, but attention in place of the reference
     while T ≤ 2H.
 
-    Up to there attention holds less for the backward pass than the reference does with an A for every step.
+    Up to there attention holds less for the backward pass than the reference does with an A for every step. With
+    `reference_only`, for settings that the other backends do not have, asking for one of those is a UsageError.
     """
+    if reference_only:
+        if backend not in ("auto", "reference"):
+            raise UsageError(f'backend {backend!r} has no lagged and no boundary_norm; use backend="auto"')
+        return "reference"
     if backend == "attention":
         return backend
     resolved = resolve_plain_backend(backend, tensors)
@@ -122,6 +130,8 @@ def fast_weights(
     inner_steps: int = 1,
     activation: Activation = "relu",
     norm_epsilon: float = 1e-5,
+    lagged: bool = False,
+    boundary_norm: bool = False,
     state: FastWeightState | None = None,
     lengths: Int[Tensor, " B"] | None = None,
     final_fast_weights: bool = True,
@@ -138,6 +148,9 @@ def fast_weights(
         inner_steps: S ≥ 1.
         activation: f, "relu" or "tanh".
         norm_epsilon: added to the variance inside layer norm, > 0.
+        lagged: the step that computes h(t+1) reads A(t−1), without h(t); the state's fast weights are those that the
+            next step reads. Reference only.
+        boundary_norm: normalise h_0 too, with the same gain and bias. Reference only.
         state: h(0), (B, H), and A(0), (B, H, H); None is zeros.
         lengths: how many steps of each sequence count, (B,) integers in 1..T; None is T for all. Outputs past the end
             are zero and the state stops changing there. The compiled core alone checks their range: reading it would
@@ -162,7 +175,11 @@ def fast_weights(
     tensors = (z, weight_hh, norm_weight, norm_bias, *(state or ()))
     backends = {"reference": reference, "attention": attention, "cpu": cpu}
     run: Callable[..., tuple[Tensor, FastWeightState]]
-    run = backends[resolve_backend(backend, tensors, steps, hidden)].fast_weights
+    if lagged or boundary_norm:
+        resolve_backend(backend, tensors, steps, hidden, reference_only=True)
+        run = partial(reference.fast_weights, lagged=lagged, boundary_norm=boundary_norm)
+    else:
+        run = backends[resolve_backend(backend, tensors, steps, hidden)].fast_weights
     return run(
         z,
         weight_hh,

@@ -6,5 +6,5 @@ _LABELS = {"irnn": "IRNN", "lstm": "LSTM", "associative_lstm": "Associative LSTM
 
 
 def label(name: str) -> str:
-    """The name of a cell, or of a setting, in tables and figures."""
-    return _LABELS.get(name, name.replace("_", " "))
+    """The name of a cell, of a setting, or of several joined by commas, in tables and figures."""
+    return ", ".join(_LABELS.get(part, part.replace("_", " ")) for part in name.split(", "))

@@ -12,18 +12,35 @@ from fastweights.experiments.base import Outcome, Row
 from fastweights.report.names import label
 
 _COLUMNS = (
-    *("model", "R", "error %", "95 % CI", "paper %", "verdict", "≤ 1 %", "updates to 1 %", "NLL", "updates", "s"),
+    *(
+        "model",
+        "R",
+        "variant",
+        "error %",
+        "95 % CI",
+        "paper %",
+        "verdict",
+        "≤ 1 %",
+        "updates to 1 %",
+        "NLL",
+        "updates",
+        "s",
+    ),
     *("parameters", "state", "backend"),
 )
-_FEW_COLUMNS = ("model", "R", "error %", "paper %", "verdict", "≤ 1 %")
-_FEWEST_COLUMNS = ("model", "R", "error %", "paper %")
+_FEW_COLUMNS = ("model", "R", "variant", "error %", "paper %", "verdict", "≤ 1 %")
+_FEWEST_COLUMNS = ("model", "R", "variant", "error %", "paper %")
+# Left out where no row has anything there.
+_OPTIONAL_COLUMNS = ("variant", "paper %", "verdict")
+_NOTHING = "–"
 _FULL_WIDTH, _FEW_WIDTH = 130, 60
-_WORDS = ("model", "verdict", "backend")
+_WORDS = ("model", "variant", "verdict", "backend")
 
 
 def terminal_table(outcome: Outcome, width: int) -> Table:
     """For rich to print, with the remarks below; where it is narrow, some columns are left to table.md."""
-    columns = _COLUMNS if width >= _FULL_WIDTH else _FEW_COLUMNS if width >= _FEW_WIDTH else _FEWEST_COLUMNS
+    wanted = _COLUMNS if width >= _FULL_WIDTH else _FEW_COLUMNS if width >= _FEW_WIDTH else _FEWEST_COLUMNS
+    columns = [column for column in _columns(outcome) if column in wanted]
     table = Table(
         title=f"{outcome.title} ({outcome.preset})",
         title_justify="left",
@@ -36,7 +53,7 @@ def terminal_table(outcome: Outcome, width: int) -> Table:
     for column in columns:
         table.add_column(column, justify="left" if column in _WORDS else "right", no_wrap=True)
     for row in outcome.rows:
-        cells = dict(zip(_COLUMNS, _cells(row), strict=True))
+        cells = _cells(row)
         table.add_row(
             *(cells[column] for column in columns), style="yellow" if row.floor_remark or row.diverged else None
         )
@@ -45,8 +62,9 @@ def terminal_table(outcome: Outcome, width: int) -> Table:
 
 def markdown_table(outcome: Outcome) -> str:
     """For a README or a page of documentation."""
-    rules = ["---" if column in _WORDS else "---:" for column in _COLUMNS]
-    lines = [_COLUMNS, rules, *(_cells(row) for row in outcome.rows)]
+    columns = _columns(outcome)
+    rules = ["---" if column in _WORDS else "---:" for column in columns]
+    lines = [columns, rules, *([_cells(row)[column] for column in columns] for row in outcome.rows)]
     table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
     return table + "".join(f"\n{remark}\n" for remark in remarks(outcome))
 
@@ -63,7 +81,8 @@ def remarks(outcome: Outcome) -> list[str]:
             facts.append(f"median of {len(row.errors)} seeds, {spread}")
         facts += [f"diverged ({reason})" for reason in row.diverged]
         if facts:
-            said.append(f"{label(row.cell)}, R = {row.hidden_size}: {'; '.join(facts)}.")
+            which = f"{label(row.cell)}, R = {row.hidden_size}" + (f", {row.variant}" if row.variant else "")
+            said.append(f"{which}: {'; '.join(facts)}.")
     return said
 
 
@@ -77,25 +96,36 @@ def table_values(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    interval = "–" if row.interval is None else f"{100 * row.interval[0]:.2f}–{100 * row.interval[1]:.2f}"
-    return (
+def _columns(outcome: Outcome) -> list[str]:
+    lines = [_cells(row) for row in outcome.rows]
+    return [
+        column
+        for column in _COLUMNS
+        if column not in _OPTIONAL_COLUMNS or any(line[column] != _NOTHING for line in lines)
+    ]
+
+
+def _cells(row: Row) -> dict[str, str]:
+    """The text in each of `_COLUMNS`."""
+    texts = (
         label(row.cell),
         str(row.hidden_size),
+        row.variant or _NOTHING,
         _number(row.error, 100.0),
-        interval,
+        _NOTHING if row.interval is None else f"{100 * row.interval[0]:.2f}–{100 * row.interval[1]:.2f}",
         _number(row.published, 100.0),
-        row.verdict or "–",
+        row.verdict or _NOTHING,
         f"{row.successes}/{row.runs}",
-        "–" if row.updates_to_success is None else f"{row.updates_to_success:,.0f}",
+        _NOTHING if row.updates_to_success is None else f"{row.updates_to_success:,.0f}",
         _number(row.nll, digits=3),
         f"{row.updates:,}",
         f"{row.seconds:.0f}",
-        "–" if row.parameters is None else f"{row.parameters:,}",
-        "–" if row.state_size is None else f"{row.state_size:,}",
+        _NOTHING if row.parameters is None else f"{row.parameters:,}",
+        _NOTHING if row.state_size is None else f"{row.state_size:,}",
         row.backend,
     )
+    return dict(zip(_COLUMNS, texts, strict=True))
 
 
 def _number(value: float | None, factor: float = 1.0, digits: int = 2) -> str:
-    return "–" if value is None else f"{value * factor:.{digits}f}"
+    return _NOTHING if value is None else f"{value * factor:.{digits}f}"

@@ -18,8 +18,10 @@ from fastweights.training.options import Option
 SCHEMA = 1
 """Raised whenever equal configurations would no longer give equal runs."""
 
-# Fields that the first runs did not have. At these values they do not count for the hash: those runs keep their names.
+# Fields and options that the first runs did not have. At these values they do not count for the hash: those runs keep
+# their names.
 _ADDED = {"device": "cpu"}
+_ADDED_CELL_OPTIONS = {"lagged": False, "boundary_norm": False}
 
 _MOST_THREADS = 1024
 _PAIRS = "NAME VALUE …"
@@ -102,9 +104,10 @@ class RunConfig:
     def run_id(self) -> str:
         """Name of the run's directory: what it trains, and a hash of the whole configuration and the schema."""
         values = self.to_dict()
-        for name, default in _ADDED.items():
-            if values[name] == default:
-                del values[name]
+        for present, added in ((values, _ADDED), (values["cell_options"], _ADDED_CELL_OPTIONS)):
+            for name, default in added.items():
+                if present.get(name) == default:
+                    del present[name]
         canonical = json.dumps({"schema": SCHEMA, **values}, sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:12]
         return f"{self.cell}-{self.hidden_size}-seed{self.seed}-{digest}"

@@ -102,20 +102,27 @@ def attention_weights(
     inner_steps: int,
     activation: Activation,
     norm_epsilon: float,
+    lagged: bool = False,
+    boundary_norm: bool = False,
 ) -> Float[Tensor, "B T T"]:
     """How strongly each step attends to each earlier one, in the last inner iteration (eq. 4), from a zero state.
 
     Entry [b, t, τ] is η λ^{t−1−τ} h(τ)ᵀ h_{S−1}(t) for τ < t and zero elsewhere: the coefficient with which h(τ) enters
-    h(t). `out` holds the hidden vectors that any backend returned for `z`; given them, all steps are computed at once.
+    h(t). If `lagged`, it is η λ^{t−2−τ} h(τ)ᵀ h_{S−1}(t) for τ < t − 1. `out` holds the hidden vectors that any backend
+    returned for `z`; given them, all steps are computed at once.
     """
     f = activation_function(activation)
     steps, hidden = z.shape[1:]
+
+    def normed(total: Tensor) -> Tensor:
+        return total if norm_weight is None else layer_norm(total, (hidden,), norm_weight, norm_bias, norm_epsilon)
+
     previous = torch.cat([torch.zeros_like(out[:, :1]), out[:, :-1]], dim=1)
     boundary = z + previous @ weight_hh.T
-    lag = torch.arange(steps, device=z.device)[:, None] - torch.arange(steps, device=z.device)[None, :] - 1
+    lag = torch.arange(steps, device=z.device)[:, None] - torch.arange(steps, device=z.device)[None, :]
+    lag = lag - (2 if lagged else 1)
     kernel = torch.where(lag >= 0, fast_learning_rate * _powers_of(decay, lag.clamp(min=0), z.dtype), 0.0)
-    query = f(boundary)
+    query = f(normed(boundary) if boundary_norm else boundary)
     for _ in range(inner_steps - 1):
-        total = boundary + (kernel * (query @ out.mT)) @ out
-        query = f(total if norm_weight is None else layer_norm(total, (hidden,), norm_weight, norm_bias, norm_epsilon))
+        query = f(normed(boundary + (kernel * (query @ out.mT)) @ out))
     return kernel * (query @ out.mT)

@@ -25,20 +25,26 @@ def fast_weights(
     activation: Activation,
     norm_epsilon: float,
     final_fast_weights: bool,
+    lagged: bool = False,
+    boundary_norm: bool = False,
 ) -> tuple[Float[Tensor, "B T H"], FastWeightState]:
     """Equations 1 and 5 of Ba et al. (2016), step by step; see `fastweights.kernels.fast_weights` for the arguments."""
     f = activation_function(activation)
     λ, η = decay, fast_learning_rate
     batch, _, hidden = z.shape
+
+    def normed(total: Tensor) -> Tensor:
+        return total if gain is None else layer_norm(total, (hidden,), gain, bias, norm_epsilon)
+
     h, A = state or (z.new_zeros(batch, hidden), z.new_zeros(batch, hidden, hidden))
     outputs = []
     for t, z_t in enumerate(z.unbind(1)):
         boundary = z_t + h @ W.T  # W h(t) + C x(t)
-        h_s = f(boundary)  # h_0(t+1)
+        h_s = f(normed(boundary) if boundary_norm else boundary)  # h_0(t+1)
         for _ in range(inner_steps):
-            total = boundary + (A @ h_s.unsqueeze(-1)).squeeze(-1)
-            h_s = f(total if gain is None else layer_norm(total, (hidden,), gain, bias, norm_epsilon))  # eq. 5
-        A_next = λ * A + η * h_s.unsqueeze(-1) * h_s.unsqueeze(-2)  # eq. 1
+            h_s = f(normed(boundary + (A @ h_s.unsqueeze(-1)).squeeze(-1)))  # eq. 5
+        stored = h if lagged else h_s
+        A_next = λ * A + η * stored.unsqueeze(-1) * stored.unsqueeze(-2)  # eq. 1
         if lengths is None:
             h, A = h_s, A_next
             outputs.append(h_s)

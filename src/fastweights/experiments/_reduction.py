@@ -1,0 +1,95 @@
+"""From finished runs to the rows of a table and the numbers of a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from fastweights.errors import RunError
+from fastweights.experiments._pictures import Curve, Strips
+from fastweights.experiments._statistics import (
+    SUCCESS,
+    lower_median,
+    standing_remark,
+    until_success,
+    verdict,
+    wilson_interval,
+)
+from fastweights.experiments.base import Row, result_of
+from fastweights.training.config import RunConfig
+from fastweights.training.loop import build_task
+from fastweights.training.records import RunDirectory
+
+
+def grouped(
+    runs: Sequence[RunDirectory], variant: Callable[[RunConfig], str] = lambda config: ""
+) -> dict[tuple[str, int, str], list[RunDirectory]]:
+    """The runs of each model, size and variant, in the order in which these first occur."""
+    groups: dict[tuple[str, int, str], list[RunDirectory]] = {}
+    for run in runs:
+        config = run.config()
+        groups.setdefault((config.cell, config.hidden_size, variant(config)), []).append(run)
+    return groups
+
+
+def row(runs: Sequence[RunDirectory], *, variant: str = "", published: float | None = None) -> Row:
+    """What the runs of one configuration show over their seeds, beside the `published` test error, a fraction."""
+    config = runs[0].config()
+    results = [result_of(run) for run in runs]
+    # A run that diverged stays among the errors with what it had reached; it is named in the row besides.
+    tested = sorted((r for r in results if r["test_errors"] is not None), key=lambda r: r["test_errors"])
+    middle = tested[(len(tested) - 1) // 2] if tested else None
+    error = middle["test_errors"] / middle["test_count"] if middle else None
+    floor = build_task(config).no_binding_floor().error
+    shown = middle or results[0]
+    return Row(
+        cell=config.cell,
+        hidden_size=config.hidden_size,
+        variant=variant,
+        error=error,
+        interval=wilson_interval(middle["test_errors"], middle["test_count"]) if middle else None,
+        errors=tuple(r["test_errors"] / r["test_count"] for r in tested),
+        successes=sum(r["status"] == "finished" and r["test_errors"] <= SUCCESS * r["test_count"] for r in tested),
+        runs=len(runs),
+        published=published,
+        verdict=None
+        if published is None or middle is None
+        else verdict(published, [r["test_errors"] for r in tested], middle["test_count"]),
+        updates_to_success=_until_success(runs, "step"),
+        seconds_to_success=_until_success(runs, "seconds"),
+        nll=middle["test_nll"] if middle else None,
+        updates=shown["updates"],
+        seconds=shown["seconds"],
+        backend=shown["backend"],
+        parameters=shown.get("cell_parameters"),
+        state_size=shown.get("state_size"),
+        floor_remark=None if error is None else standing_remark(error, floor),
+        diverged=tuple(f"seed {r['config']['seed']}: {r['reason']}" for r in results if r["status"] == "diverged"),
+        settings={key: shown["config"][key] for key in ("learning_rate", "schedule", "cell_options")},
+    )
+
+
+def curve(run: RunDirectory) -> Curve:
+    """The recorded test NLL of a run. Raises RunError if some of it is lost."""
+    metrics, result = run.metrics(), result_of(run)
+    if result["status"] == "finished" and (not metrics or metrics[-1]["step"] != result["updates"]):
+        raise RunError(f"{run.path / 'metrics.jsonl'} is incomplete; delete {run.path} and run again")
+    updates, nll = tuple(m["step"] for m in metrics), tuple(m["test_nll"] for m in metrics)
+    return Curve(run.config().seed, updates, nll, diverged=result["status"] == "diverged")
+
+
+def strips(title: str, rows: Sequence[Row]) -> Strips:
+    """The test errors of every row's seeds."""
+    named = {f"{row.cell}, {row.variant}": row for row in rows}
+    return Strips(
+        title,
+        "test error, %",
+        {name: tuple(100 * error for error in row.errors) for name, row in named.items()},
+        without={name: row.runs - len(row.errors) for name, row in named.items()},
+        published={},
+    )
+
+
+def _until_success(runs: Sequence[RunDirectory], key: str) -> float | None:
+    median = lower_median([until_success(run.metrics(), key) for run in runs])
+    return median if math.isfinite(median) else None

@@ -1,0 +1,185 @@
+"""The experiments beyond the paper's: what is compared with what, what selects, and what the rows say."""
+
+import functools
+import io
+
+import pytest
+import torch
+from rich.console import Console
+
+import finished_runs
+from fastweights import cells, experiments
+from fastweights.experiments._selection import SCREENING_SEED, Budget, best
+from fastweights.report.files import save
+from fastweights.report.tables import markdown_table, remarks, terminal_table
+from fastweights.tasks.associative_retrieval import AssociativeRetrieval
+from fastweights.training.config import RunConfig
+from fastweights.training.loop import build_model, complete
+
+COMPARISONS = ("layer-norm", "sensitivity", "readings")
+
+
+@pytest.fixture
+def finish(tmp_path):
+    """Writes the record of a run that ended as told."""
+    return functools.partial(finished_runs.finish, tmp_path)
+
+
+def settings(config):
+    """All that two runs of one comparison may not differ in."""
+    return {
+        name: value
+        for name, value in config.to_dict().items()
+        if name not in {"cell", "hidden_size", "cell_options", "task_options", "learning_rate", "seed"}
+    }
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+@pytest.mark.parametrize("preset", ["quick", "standard"])
+def test_all_runs_get_the_same_budget_and_data(name, preset):
+    experiment = experiments.load(name)
+    entries = experiment.entries(preset)
+    runs = [candidate for entry in entries for candidate in entry.candidates]
+    assert all(settings(run) == settings(runs[0]) for run in runs)
+    assert len({(entry.updates, entry.seeds) for entry in entries}) == 1
+    assert (runs[0].train_size, runs[0].test_size) == (100_000, 20_000)
+    assert all(SCREENING_SEED not in entry.seeds for entry in entries)
+
+
+def test_validation_selects_never_the_test_set(finish):
+    entry = Budget((1e-3, 2e-3, 4e-3), updates=1_000, seeds=(1, 2)).entry(RunConfig(cell="irnn"))
+    told = [
+        {"validation_error": 0.3, "errors": 0},
+        {"validation_error": 0.1, "errors": 9_000},
+        {"validation_error": 0.0, "errors": 0, "status": "diverged"},
+    ]
+    screened = [finish(config, **ending) for config, ending in zip(entry.candidates, told, strict=True)]
+    assert best(screened) == entry.candidates[1]
+    reported = entry.reported({run.path.name: run for run in screened})
+    assert [(config.learning_rate, config.seed) for config in reported] == [(2e-3, 1), (2e-3, 2)]
+
+
+class TestLayerNorm:
+    def test_every_model_is_tried_with_and_without_at_the_same_rates(self):
+        tried = {}
+        for config in experiments.load("layer-norm").screening("standard"):
+            options = config.cell_options
+            key = config.cell, options.get("activation"), options.get("fast_learning_rate"), options["layer_norm"]
+            tried.setdefault(key, set()).add(config.learning_rate)
+        models = [("irnn", None, None), ("lstm", None, None)]
+        models += [("fast_weights", f, eta) for f in ("relu", "tanh") for eta in (0.1, 0.5)]
+        assert set(tried) == {(*model, norm) for model in models for norm in (False, True)}
+        assert len(set(map(frozenset, tried.values()))) == 1
+
+    def test_a_relu_without_layer_norm_overflows_in_the_first_sequences(self):
+        """A(t) h ~ η |h|² h: with η |h|² above 1 the cube of h grows from step to step; tanh bounds |h|² by R."""
+        tokens = torch.from_numpy(AssociativeRetrieval().split("train", 128, 0).tokens).int()
+        for activation, finite in (("relu", False), ("tanh", True)):
+            options = {"layer_norm": False, "activation": activation, "fast_learning_rate": 0.5}
+            model = build_model(RunConfig(hidden_size=50, cell_options=options))
+            assert bool(model(tokens).isfinite().all()) is finite
+
+    def test_only_the_norms_own_gains_and_biases_are_added(self):
+        sizes = {
+            (config.cell, config.cell_options["layer_norm"]): sum(
+                weight.numel() for weight in cells.load(config.cell)(100, 50, **config.cell_options).parameters()
+            )
+            for config in experiments.load("layer-norm").final("quick", [])
+            if config.cell_options.get("activation") != "tanh"
+        }
+        added = {cell: sizes[cell, True] - sizes[cell, False] for cell, _ in sizes}
+        # A gain and a bias for R sums; for the LSTM, for 4R of W h, 4R of C x and R cells.
+        assert added == {"irnn": 2 * 50, "fast_weights": 2 * 50, "lstm": 2 * 9 * 50}
+
+    def test_rows_and_figures_tell_the_variants_apart(self, finish, tmp_path):
+        runs = [
+            finish(config, errors=200 if config.cell_options["layer_norm"] else 12_330)
+            for config in experiments.load("layer-norm").final("quick", [])
+        ]
+        outcome = experiments.load("layer-norm").reduce("quick", runs)
+        assert [(row.cell, row.variant, row.error) for row in outcome.rows] == [
+            (cell, f + variant, error)
+            for cell, f in (("irnn", ""), ("lstm", ""), ("fast_weights", ""), ("fast_weights", "tanh, "))
+            for variant, error in (("without layer norm", 0.6165), ("with layer norm", 0.01))
+        ]
+        assert outcome.figures["test-error"].groups["lstm, with layer norm"] == (1.0,)
+        assert set(outcome.figures["without-layer-norm"].curves) == {
+            "irnn",
+            "lstm",
+            "fast_weights",
+            "fast_weights, tanh",
+        }
+        assert "| IRNN | 50 | without layer norm | 61.65 |" in markdown_table(outcome)
+        assert "paper %" not in markdown_table(outcome)
+        assert remarks(outcome)[0].startswith("IRNN, R = 50, without layer norm: within 2 points of the no-binding")
+        assert "LSTM, with layer norm" in save(outcome, runs, tmp_path / "out")[2].read_text()
+
+
+def test_a_diverged_run_has_no_number_and_is_counted(finish):
+    runs = [
+        finish(config, status="diverged", reason="NaN at update 7", test_errors=None)
+        if config.cell_options.get("activation") == "relu" and not config.cell_options["layer_norm"]
+        else finish(config)
+        for config in experiments.load("layer-norm").final("quick", [])
+    ]
+    strips = experiments.load("layer-norm").reduce("quick", runs).figures["test-error"]
+    assert strips.groups["fast_weights, without layer norm"] == ()
+    assert {name for name, count in strips.without.items() if count} == {"fast_weights, without layer norm"}
+
+
+def test_a_narrow_terminal_keeps_the_variant(finish):
+    runs = [finish(config) for config in experiments.load("layer-norm").final("quick", [])]
+    outcome = experiments.load("layer-norm").reduce("quick", runs)
+    for width in (80, 130, 200):
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(terminal_table(outcome, width))
+        text = console.export_text()
+        assert "without layer norm" in text
+        assert "…" not in text
+
+
+class TestSensitivity:
+    def test_every_combination_is_run_with_the_same_seeds_and_rate(self):
+        configs = experiments.load("sensitivity").final("standard", [])
+        assert {config.learning_rate for config in configs} == {2e-3}
+        points = [
+            tuple(config.cell_options[name] for name in ("decay", "fast_learning_rate", "inner_steps"))
+            for config in configs
+        ]
+        assert len(set(points)) == 4 * 5 * 3
+        assert all(points.count(point) == 3 for point in points)
+        assert {0.9, 0.95} <= {decay for decay, *_ in points}, "the paper's two values"
+
+    def test_the_map_shows_each_median_where_its_settings_are(self, finish):
+        """Errors of 1000 λ + 100 η, and one setting that diverged."""
+        runs = []
+        for config in experiments.load("sensitivity").final("quick", []):
+            decay, eta = config.cell_options["decay"], config.cell_options["fast_learning_rate"]
+            gone = {"status": "diverged", "test_errors": None} if (decay, eta) == (1.0, 0.25) else {}
+            runs.append(finish(config, errors=round(1_000 * decay + 100 * eta), **gone))
+        outcome = experiments.load("sensitivity").reduce("quick", runs)
+        assert outcome.rows[0].variant == "λ = 0.9, η = 0.25, S = 1"
+        picture = outcome.figures["inner-steps-1"]
+        assert (picture.x, picture.y) == (("0.9", "0.95", "1"), ("0.25", "0.5", "1"))
+        for y, eta in enumerate((0.25, 0.5, 1.0)):
+            for x, decay in enumerate((0.9, 0.95, 1.0)):
+                expected = None if (decay, eta) == (1.0, 0.25) else pytest.approx((10 * decay + eta) / 2)
+                assert picture.values[y][x] == expected
+
+
+class TestReadings:
+    def test_the_printed_reading_runs_in_the_backend_of_table_1_and_the_others_in_the_reference(self):
+        configs = experiments.load("readings").final("quick", [])
+        readings = {(c.cell_options["lagged"], c.cell_options["boundary_norm"]): c for c in configs}
+        assert set(readings) == {(False, False), (False, True), (True, False), (True, True)}
+        printed = readings.pop((False, False))
+        plain = complete(RunConfig(hidden_size=20, learning_rate=2e-3, updates=3_000, schedule="cosine"))
+        assert printed.cell_options == plain.cell_options
+        assert {config.cell_options["backend"] for config in readings.values()} == {"reference"}
+
+    def test_rows(self, finish):
+        experiment = experiments.load("readings")
+        outcome = experiment.reduce("quick", [finish(config) for config in experiment.final("quick", [])])
+        assert [row.variant for row in outcome.rows] == [
+            "reads A(t)", "reads A(t), layer norm on h_0", "reads A(t−1)", "reads A(t−1), layer norm on h_0"
+        ]  # fmt: skip
