@@ -11,15 +11,15 @@ from rich.console import Console
 import finished_runs
 from fastweights import cells, experiments
 from fastweights.errors import UsageError
-from fastweights.experiments import capacity
+from fastweights.experiments import capacity, length_transfer
 from fastweights.experiments._selection import SCREENING_SEED, Budget, best
 from fastweights.report.files import save
 from fastweights.report.tables import markdown_table, remarks, terminal_table
 from fastweights.tasks.associative_retrieval import AssociativeRetrieval
 from fastweights.training.config import RunConfig
-from fastweights.training.loop import build_model, complete
+from fastweights.training.loop import Score, build_model, complete
 
-COMPARISONS = ("layer-norm", "sensitivity", "readings", "capacity")
+COMPARISONS = ("layer-norm", "sensitivity", "readings", "capacity", "length-transfer")
 
 
 @pytest.fixture
@@ -260,3 +260,28 @@ class TestCapacity:
             (cell, 50) for cell in ("irnn", "lstm", "fast_weights")
         }
         assert {config.task_options["num_pairs"] for config in configs} == {4}
+
+
+class TestLengthTransfer:
+    def test_its_runs_are_those_of_the_capacity_experiments_first_rung(self):
+        transfer, searched = experiments.load("length-transfer"), experiments.load("capacity")
+        assert transfer.runs_folder == searched.runs_folder
+        ids = {config.run_id for config in searched.screening("standard")}
+        assert {config.run_id for config in transfer.screening("standard")} < ids
+
+    def test_rows_show_the_score_at_each_k_beside_that_ks_floor(self, finish, monkeypatch):
+        """A model that recalls four pairs, whichever those are: of K > 4 pairs it knows a share of 4/K."""
+
+        def score(run, options):
+            return Score(round(20_000 * max(0.0, 1 - 4 / options["num_pairs"])), 20_000, 0.0)
+
+        monkeypatch.setattr(length_transfer, "score_elsewhere", score)
+        experiment = experiments.load("length-transfer")
+        outcome = experiment.reduce("quick", [finish(config) for config in experiment.final("quick", [])])
+        row = next(row for row in outcome.rows if row.variant == "tested at K = 8")
+        assert (row.error, row.updates_to_success, row.settings["task_options"]["num_pairs"]) == (0.5, None, 8)
+        picture = outcome.figures["test-error"]
+        assert picture.y == ("fast_weights, R = 50", "lstm, R = 50")
+        assert picture.values[0] == tuple(
+            pytest.approx(max(0.0, 100 - 400 / int(pairs)), abs=0.01) for pairs in picture.x
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from fastweights.errors import RunError
 from fastweights.experiments._pictures import Curve, Strips
@@ -34,8 +35,19 @@ def grouped(
 
 def row(runs: Sequence[RunDirectory], *, variant: str = "", published: float | None = None) -> Row:
     """What the runs of one configuration show over their seeds, beside the `published` test error, a fraction."""
-    config = runs[0].config()
     results = [result_of(run) for run in runs]
+    return row_of(results, [run.metrics() for run in runs], variant=variant, published=published)
+
+
+def row_of(
+    results: Sequence[dict[str, Any]],
+    metrics: Sequence[list[dict[str, Any]]] = (),
+    *,
+    variant: str = "",
+    published: float | None = None,
+) -> Row:
+    """A row from the runs' results, and from their evaluations where these belong to the row's task."""
+    config = RunConfig.from_dict(results[0]["config"])
     # A run that diverged stays among the errors with what it had reached; it is named in the row besides.
     tested = sorted((r for r in results if r["test_errors"] is not None), key=lambda r: r["test_errors"])
     middle = tested[(len(tested) - 1) // 2] if tested else None
@@ -50,13 +62,13 @@ def row(runs: Sequence[RunDirectory], *, variant: str = "", published: float | N
         interval=wilson_interval(middle["test_errors"], middle["test_count"]) if middle else None,
         errors=tuple(r["test_errors"] / r["test_count"] for r in tested),
         successes=sum(r["status"] == "finished" and r["test_errors"] <= SUCCESS * r["test_count"] for r in tested),
-        runs=len(runs),
+        runs=len(results),
         published=published,
         verdict=None
         if published is None or middle is None
         else verdict(published, [r["test_errors"] for r in tested], middle["test_count"]),
-        updates_to_success=_until_success(runs, "step"),
-        seconds_to_success=_until_success(runs, "seconds"),
+        updates_to_success=_until_success(metrics, "step"),
+        seconds_to_success=_until_success(metrics, "seconds"),
         nll=middle["test_nll"] if middle else None,
         updates=shown["updates"],
         seconds=shown["seconds"],
@@ -91,6 +103,6 @@ def strips(title: str, rows: Sequence[Row]) -> Strips:
     )
 
 
-def _until_success(runs: Sequence[RunDirectory], key: str) -> float | None:
-    median = lower_median([until_success(run.metrics(), key) for run in runs])
+def _until_success(metrics: Sequence[list[dict[str, Any]]], key: str) -> float | None:
+    median = lower_median([until_success(of_run, key) for of_run in metrics]) if metrics else math.inf
     return median if math.isfinite(median) else None

@@ -6,6 +6,5 @@ _LABELS = {"irnn": "IRNN", "lstm": "LSTM", "associative_lstm": "Associative LSTM
 
 
 def label(name: str) -> str:
-    """The name of a setting, of a cell or of one in some variant ("lstm, no layer norm"), in tables and figures."""
-    first, comma, variant = name.partition(", ")
-    return _LABELS.get(first, first.replace("_", " ")) + comma + variant
+    """The name of a cell, of a setting, or of several joined by commas, in tables and figures."""
+    return ", ".join(_LABELS.get(part, part.replace("_", " ")) for part in name.split(", "))

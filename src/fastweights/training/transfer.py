@@ -1,0 +1,31 @@
+"""A trained run's best weights, tested on sequences that it was not trained on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from fastweights.training import checkpoint, environment
+from fastweights.training.config import RunConfig
+from fastweights.training.loop import Score, build_model, build_task, evaluate
+from fastweights.training.options import Option
+from fastweights.training.records import RunDirectory
+
+
+def with_task(config: RunConfig, task_options: dict[str, Option]) -> RunConfig:
+    """`config` with some of its task's options changed."""
+    return replace(config, task_options={**config.task_options, **task_options})
+
+
+def score_elsewhere(run: RunDirectory, task_options: dict[str, Option]) -> Score | None:
+    """The score on the test set of the run's task with some options changed; None if no weights were ever the best."""
+    config = replace(run.config(), device="cpu")
+    saved = checkpoint.load(run.path)
+    if saved is None or saved.best is None:
+        return None
+    model = build_model(config)
+    model.load_state_dict(saved.best)
+    test = build_task(with_task(config, task_options)).split("test", config.test_size, config.data_seed)
+    with environment.threads(config.threads):
+        return evaluate(model, torch.from_numpy(test.tokens), torch.from_numpy(test.targets))

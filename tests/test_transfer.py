@@ -1,0 +1,38 @@
+"""Trained weights on sequences of another kind."""
+
+import pytest
+
+from fastweights.training import checkpoint
+from fastweights.training.loop import build_task, train
+from fastweights.training.recall import recall
+from fastweights.training.records import RunDirectory
+from fastweights.training.transfer import score_elsewhere, with_task
+from small_runs import small
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Trained for a moment on two pairs."""
+    run = RunDirectory.create(tmp_path, small(task_options={"num_pairs": 2}, updates=200, test_size=50))
+    assert train(run, stop=lambda: False, notify=lambda message: None)
+    return run
+
+
+def test_on_its_own_task_a_run_scores_what_its_result_says(run):
+    score, result = score_elsewhere(run, {}), run.result()
+    assert (score.errors, score.total, score.nll) == (result["test_errors"], 50, pytest.approx(result["test_nll"]))
+
+
+@pytest.mark.parametrize("pairs", [1, 5])
+def test_elsewhere_it_errs_where_its_answers_are_wrong(run, pairs):
+    options = {"num_pairs": pairs}
+    task = build_task(with_task(run.config(), options))
+    test = task.split("test", 50, run.config().data_seed)
+    answers = [recall(run, task.decode(tokens)) for tokens in test.tokens]
+    assert score_elsewhere(run, options).errors == sum(answer.value != answer.expected for answer in answers)
+
+
+def test_a_run_without_an_evaluation_has_no_score(run):
+    saved = checkpoint.load(run.path)
+    checkpoint.save(run.path, 10**6, saved._replace(best=None))
+    assert score_elsewhere(run, {}) is None
