@@ -11,7 +11,7 @@ from rich.console import Console
 import finished_runs
 from fastweights import cells, experiments
 from fastweights.errors import UsageError
-from fastweights.experiments import capacity, length_transfer
+from fastweights.experiments import capacity, fairness, length_transfer
 from fastweights.experiments._selection import SCREENING_SEED, Budget, best
 from fastweights.report.files import save
 from fastweights.report.tables import markdown_table, remarks, terminal_table
@@ -19,7 +19,7 @@ from fastweights.tasks.associative_retrieval import AssociativeRetrieval
 from fastweights.training.config import RunConfig
 from fastweights.training.loop import Score, build_model, complete
 
-COMPARISONS = ("layer-norm", "sensitivity", "readings", "capacity", "length-transfer")
+COMPARISONS = ("layer-norm", "sensitivity", "readings", "capacity", "length-transfer", "fairness")
 
 
 @pytest.fixture
@@ -285,3 +285,67 @@ class TestLengthTransfer:
         assert picture.values[0] == tuple(
             pytest.approx(max(0.0, 100 - 400 / int(pairs)), abs=0.01) for pairs in picture.x
         )
+
+
+# Closed forms for H units on an input of 100: IRNN (H, 100), (H, H), (H); fast weights, gain and bias besides; LSTM
+# four times the IRNN; the associative LSTM with 3 heads 25/2 times.
+PARAMETERS = {
+    "fast_weights": lambda H: 100 * H + H * H + 3 * H,
+    "irnn": lambda H: 100 * H + H * H + H,
+    "lstm": lambda H: 4 * (100 * H + H * H + H),
+    "associative_lstm": lambda H: 25 * (100 * H + H * H + H) // 2,
+}
+STATE = {
+    "fast_weights": lambda H: H + H * H,
+    "irnn": lambda H: H,
+    "lstm": lambda H: 2 * H,
+    "associative_lstm": lambda H: 5 * H,
+}
+
+
+class TestFairness:
+    @pytest.mark.parametrize(
+        "match", fairness.matches("standard"), ids=lambda match: f"{match.config.cell}, {match.target}"
+    )
+    def test_no_other_width_is_nearer(self, match):
+        closed_forms = {"parameters": PARAMETERS, "state": STATE}[match.measure]
+        target, of_cell = closed_forms["fast_weights"](match.reference), closed_forms[match.config.cell]
+        step = 2 if match.config.cell == "associative_lstm" else 1
+        units = match.config.hidden_size
+        assert match.size == (PARAMETERS[match.config.cell](units), STATE[match.config.cell](units))
+        distance = abs(of_cell(units) - target)
+        assert distance <= min(abs(of_cell(other) - target) for other in range(step, 3_000, step))
+
+    def test_the_widths_of_the_table(self):
+        widths = {
+            (match.measure, match.reference, match.config.cell): match.config.hidden_size
+            for match in fairness.matches("standard")
+        }
+        assert widths["state", 50, "lstm"] == 1_275
+        assert widths["state", 20, "irnn"] == 420
+        assert widths["parameters", 50, "lstm"] == 16  # 7,488 of 7,650
+
+    def test_what_is_too_large_is_said_and_not_run(self, finish):
+        experiment = experiments.load("fairness")
+        candidates = experiment.screening("standard")
+        assert max(config.hidden_size for config in candidates) == 420
+        screened = [finish(config) for config in candidates]
+        outcome = experiment.reduce("standard", [finish(c) for c in experiment.final("standard", screened)])
+        assert len(outcome.rows) == 6 * 4
+        left_out = [row for row in outcome.rows if row.runs == 0]
+        assert [(row.cell, row.hidden_size) for row in left_out] == [
+            ("irnn", 2_550), ("lstm", 1_275), ("associative_lstm", 510)
+        ]  # fmt: skip
+        assert any(
+            remark
+            == "LSTM, R = 1275, state of 50 fast-weight units: not trained, for its 7,017,600 parameters are more "
+            "than 500,000."
+            for remark in remarks(outcome)
+        )
+        assert set(outcome.figures["state-50"].groups) == {"fast_weights"}
+        assert set(outcome.figures["state-20"].groups) == {"fast_weights", *fairness.BASELINES}
+
+    def test_a_reference_is_trained_once_for_both_measures(self):
+        configs = [entry.candidates[0] for entry in experiments.load("fairness").entries("standard")]
+        assert len({config.run_id for config in configs}) == len(configs)
+        assert sorted(c.hidden_size for c in configs if c.cell == "fast_weights") == [10, 20, 50, 100]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastweights.errors import RunError
@@ -91,15 +91,13 @@ def curve(run: RunDirectory) -> Curve:
     return Curve(run.config().seed, updates, nll, diverged=result["status"] == "diverged")
 
 
-def strips(title: str, rows: Sequence[Row]) -> Strips:
-    """The test errors of every row's seeds."""
-    named = {f"{row.cell}, {row.variant}": row for row in rows}
+def strips(title: str, named: Mapping[str, Row]) -> Strips:
+    """The test errors of every row's seeds, the rows by the names of their strips."""
     return Strips(
         title,
         "test error, %",
         {name: tuple(100 * error for error in row.errors) for name, row in named.items()},
         without={name: row.runs - len(row.errors) for name, row in named.items()},
-        published={},
     )
 
 

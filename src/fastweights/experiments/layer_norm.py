@@ -67,7 +67,8 @@ class LayerNorm(SelectedByValidation):
         floor = AssociativeRetrieval().no_binding_floor()
         groups = grouped(runs, _variant)
         rows = [row(group, variant=variant) for (*_, variant), group in groups.items()]
-        figures: dict[str, Picture] = {"test-error": strips(f"Layer norm, R = {HIDDEN_SIZE}: test error", rows)}
+        by_name = {f"{row.cell}, {row.variant}": row for row in rows}
+        figures: dict[str, Picture] = {"test-error": strips(f"Layer norm, R = {HIDDEN_SIZE}: test error", by_name)}
         for chosen in (WITH, WITHOUT):
             curves = {
                 f"{cell}, {variant}".removesuffix(f", {chosen}"): [curve(run) for run in group]

@@ -44,8 +44,9 @@ class Readings(SelectedByValidation):
     def reduce(self, preset: str, runs: Sequence[RunDirectory]) -> Outcome:
         floor = AssociativeRetrieval().no_binding_floor().error
         rows = [row(group, variant=variant) for (*_, variant), group in grouped(runs, _variant).items()]
+        by_name = {f"{row.cell}, {row.variant}": row for row in rows}
         figures: dict[str, Picture] = {
-            "test-error": strips(f"Fast weights, R = {HIDDEN_SIZE}: readings of eqs. 1 and 5", rows)
+            "test-error": strips(f"Fast weights, R = {HIDDEN_SIZE}: readings of eqs. 1 and 5", by_name)
         }
         return Outcome("Readings of eqs. 1 and 5: classification error on the test set", preset, floor, rows, figures)
 
