@@ -2,6 +2,7 @@
 
 import functools
 import io
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ import finished_runs
 from fastweights import cells, experiments
 from fastweights.errors import UsageError
 from fastweights.experiments import capacity, fairness, length_transfer
+from fastweights.experiments._reproduce import reproduce
 from fastweights.experiments._selection import SCREENING_SEED, Budget, best
 from fastweights.report.files import save
 from fastweights.report.tables import markdown_table, remarks, terminal_table
@@ -199,6 +201,29 @@ def climb(frontier):
     return len(passed), max((pairs for pairs, well in passed.items() if well), default=0)
 
 
+class Pretending:
+    """A place whose runs are over at once, with the error that a function of their configuration says."""
+
+    slots = 2
+
+    def __init__(self, error):
+        self.error = error
+        self.started = []
+
+    def start(self, run, say):
+        self.started.append(run.path.name)
+        error = self.error(run.config())
+        finished_runs.finish(run.path.parent, run.config(), errors=round(20_000 * error), validation_error=error)
+        say({"ended": "as told"})
+        return self
+
+    def stop(self):
+        pass
+
+    def wait(self):
+        pass
+
+
 class TestCapacity:
     @pytest.mark.parametrize("frontier", [0, *capacity.RUNGS])
     def test_bisection_finds_the_largest_rung_passed(self, frontier):
@@ -242,6 +267,31 @@ class TestCapacity:
         assert remarked <= {"K = 2", "K = 4"}
         svg = save(outcome, runs, tmp_path / "out")[2].read_text()
         assert "Fast weights" in svg
+
+    def test_the_search_goes_on_until_the_frontier_is_found_and_the_same_command_runs_nothing_twice(self, tmp_path):
+        """Fast weights pass at all K, so that their ladder is climbed to its end; the LSTM stops at K = 1."""
+        place, stages = (
+            Pretending(lambda c: 0.0 if c.cell == "fast_weights" or c.task_options["num_pairs"] == 1 else 0.5),
+            [],
+        )
+
+        @contextmanager
+        def follow(name, configs):
+            stages.append((name, len(configs)))
+            yield lambda run, message: None
+
+        for again in (False, True):
+            outcome, _ = reproduce(experiments.load("capacity"), "quick", root=tmp_path, place=place, follow=follow)
+            assert len(place.started) == len(set(place.started)) == 4 + 3
+            tried = {(row.cell, row.variant) for row in outcome.rows}
+            assert {variant for cell, variant in tried if cell == "fast_weights"} == {
+                "K = 4",
+                "K = 12",
+                "K = 20",
+                "K = 26",
+            }
+            assert {variant for cell, variant in tried if cell == "lstm"} == {"K = 4", "K = 2", "K = 1"}
+            assert stages == (1 + again) * [("runs", 2), *2 * [("further runs", 2)], ("further runs", 1)]
 
     def test_a_median_of_seeds_passes(self, finish):
         experiment = experiments.load("capacity")

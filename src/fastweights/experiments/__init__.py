@@ -1,4 +1,4 @@
-"""The published results: one file each, with its runs, their reduction and what it is compared with."""
+"""The published results, and comparisons beyond them: one file each, with its runs and their reduction."""
 
 from __future__ import annotations
 

@@ -33,13 +33,18 @@ def grouped(
     return groups
 
 
+def grouped_rows(runs: Sequence[RunDirectory], variant: Callable[[RunConfig], str]) -> list[Row]:
+    """A row for each model, size and variant."""
+    return [row(group, variant=name) for (*_, name), group in grouped(runs, variant).items()]
+
+
 def row(runs: Sequence[RunDirectory], *, variant: str = "", published: float | None = None) -> Row:
     """What the runs of one configuration show over their seeds, beside the `published` test error, a fraction."""
     results = [result_of(run) for run in runs]
-    return row_of(results, [run.metrics() for run in runs], variant=variant, published=published)
+    return row_from_results(results, [run.metrics() for run in runs], variant=variant, published=published)
 
 
-def row_of(
+def row_from_results(
     results: Sequence[dict[str, Any]],
     metrics: Sequence[list[dict[str, Any]]] = (),
     *,

@@ -73,7 +73,7 @@ class Outcome:
 
 
 class Experiment(ABC):
-    """One published result."""
+    """One published result, or one comparison."""
 
     presets: ClassVar[tuple[str, ...]]
     runs_folder: ClassVar[str]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fastweights.experiments._pictures import HeatMap, Picture
-from fastweights.experiments._reduction import grouped, row
+from fastweights.experiments._reduction import grouped, grouped_rows
 from fastweights.experiments._selection import Budget, Entry, SelectedByValidation
 from fastweights.experiments._statistics import SUCCESS, lower_median
 from fastweights.experiments.base import Outcome, Row, result_of
@@ -38,7 +38,7 @@ PLANS = {
         hidden_sizes={"fast_weights": (50,), "lstm": (50,)},
         keys_first_sizes=(),
     ),
-    # 170 runs or so, 2 hours of one slow core. With 50 units, an associative LSTM would add one, with 100 two more.
+    # 170 runs or so, 2 hours of one slow core. An associative LSTM with 50 units would add one, with 100 two.
     "standard": Plan(
         Budget((), updates=8_000, seeds=(1, 2, 3)),
         learning_rates={
@@ -83,7 +83,7 @@ class Capacity(SelectedByValidation):
         return configs
 
     def reduce(self, preset: str, runs: Sequence[RunDirectory]) -> Outcome:
-        rows = [row(group, variant=variant) for (*_, variant), group in grouped(runs, _variant).items()]
+        rows = grouped_rows(runs, _variant)
         rows.sort(key=lambda row: (*_ladder(row), _pairs_of(row)))
         largest = _largest(rows)
         rows = [

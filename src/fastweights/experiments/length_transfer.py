@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastweights.experiments._pictures import HeatMap, Picture
-from fastweights.experiments._reduction import grouped, row_of
+from fastweights.experiments._reduction import grouped, row_from_results
 from fastweights.experiments._selection import Entry, SelectedByValidation
 from fastweights.experiments.base import Outcome, Row, result_of
 from fastweights.experiments.capacity import FIRST_RUNG, PLANS, RUNGS, first_entries
@@ -26,7 +26,7 @@ class LengthTransfer(SelectedByValidation):
 
     def reduce(self, preset: str, runs: Sequence[RunDirectory]) -> Outcome:
         rows = [
-            row_of([_result_at(run, pairs) for run in group], variant=f"tested at K = {pairs}")
+            row_from_results([_result_at(run, pairs) for run in group], variant=f"tested at K = {pairs}")
             for group in grouped(runs).values()
             for pairs in RUNGS
         ]

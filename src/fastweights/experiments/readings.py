@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastweights.experiments._pictures import Picture
-from fastweights.experiments._reduction import grouped, row, strips
+from fastweights.experiments._reduction import grouped_rows, strips
 from fastweights.experiments._selection import Budget, Entry, SelectedByValidation
 from fastweights.experiments.base import Outcome
 from fastweights.tasks.associative_retrieval import AssociativeRetrieval
@@ -43,7 +43,7 @@ class Readings(SelectedByValidation):
 
     def reduce(self, preset: str, runs: Sequence[RunDirectory]) -> Outcome:
         floor = AssociativeRetrieval().no_binding_floor().error
-        rows = [row(group, variant=variant) for (*_, variant), group in grouped(runs, _variant).items()]
+        rows = grouped_rows(runs, _variant)
         by_name = {f"{row.cell}, {row.variant}": row for row in rows}
         figures: dict[str, Picture] = {
             "test-error": strips(f"Fast weights, R = {HIDDEN_SIZE}: readings of eqs. 1 and 5", by_name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from fastweights.experiments._pictures import HeatMap, Picture
-from fastweights.experiments._reduction import grouped, row
+from fastweights.experiments._reduction import grouped_rows
 from fastweights.experiments._selection import Budget, Entry, SelectedByValidation
 from fastweights.experiments.base import Outcome, Row
 from fastweights.tasks.associative_retrieval import AssociativeRetrieval
@@ -64,7 +64,7 @@ class Sensitivity(SelectedByValidation):
 
     def reduce(self, preset: str, runs: Sequence[RunDirectory]) -> Outcome:
         floor = AssociativeRetrieval().no_binding_floor().error
-        rows = [row(group, variant=variant) for (*_, variant), group in grouped(runs, _variant).items()]
+        rows = grouped_rows(runs, _variant)
         steps = sorted({row.settings["cell_options"]["inner_steps"] for row in rows})
         figures: dict[str, Picture] = {f"inner-steps-{S}": _heat_map(S, rows) for S in steps}
         return Outcome("λ, η and S: classification error on the test set", preset, floor, rows, figures)
