@@ -51,15 +51,23 @@ PRESETS = {
         schedule="cosine",
         seeds=(1,),
     ),
-    # A day on two cores. The IRNN gets more updates: it does not begin to bind before tens of thousands.
+    # Half a day on two cores. The IRNN gets more updates: it does not begin to bind before tens of thousands. Where the
+    # best learning rate was the last of the grid, the grid was extended.
     "standard": Preset(
         models={
             "fast_weights": Candidates(
-                (5e-4, 1e-3, 2e-3, 4e-3),
+                {
+                    20: (5e-4, 1e-3, 2e-3, 4e-3, 8e-3),
+                    50: (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
+                    100: (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
+                },
                 tuple({"decay": decay, "fast_learning_rate": eta} for decay in (0.9, 0.95) for eta in (0.25, 0.5, 1.0)),
             ),
             "lstm": Candidates((1e-3, 2e-3, 5e-3, 1e-2)),
-            "associative_lstm": Candidates((1e-3, 3e-3, 1e-2), ({"copies": 4, "heads": 3},)),
+            "associative_lstm": Candidates(
+                {20: (3e-4, 1e-3, 3e-3, 1e-2), 50: (1e-3, 3e-3, 1e-2), 100: (1e-3, 3e-3, 1e-2)},
+                ({"copies": 4, "heads": 3},),
+            ),
             "irnn": Candidates((3e-4, 1e-3, 3e-3), budget=5),
         },
         hidden_sizes=(20, 50, 100),
