@@ -195,6 +195,18 @@ class TestSection41:
         assert "IRNN, R = 50: within 2 points of the no-binding floor (61.65 %): no binding learned" in said[0]
         assert "median of 5 seeds, 0.50–45.00 %; diverged (seed 9: NaN at update 7)" in said[1]
 
+    def test_a_run_without_an_evaluation_is_the_worst(self, finish):
+        gone = {"status": "diverged", "reason": "NaN at update 1", "test_errors": None}
+        scores = [{"errors": 100}, {"errors": 300}, gone]
+        runs = [finish(RunConfig(cell="lstm", seed=seed), **score) for seed, score in enumerate(scores)]
+        (row,) = experiments.load("table-1").reduce("quick", runs).rows
+        assert (row.error, row.errors, row.successes, row.runs) == (0.015, (0.005, 0.015), 1, 3)
+        outcome = experiments.load("table-1").reduce("quick", [*runs, finish(RunConfig(cell="lstm", seed=3), **gone)])
+        assert outcome.rows[0].error == 0.015  # the lower of the two in the middle
+        assert "median of 4 seeds, 0.50–1.50 %; diverged (seed 2" in remarks(outcome)[0]
+        mostly_gone = [runs[0], *(finish(RunConfig(cell="lstm", seed=seed), **gone) for seed in (4, 5))]
+        assert experiments.load("table-1").reduce("quick", mostly_gone).rows[0].error is None
+
     def test_files_hold_the_table_the_figure_and_every_run(self, finish, tmp_path):
         runs = [finish(RunConfig(cell=cell, seed=1), errors=400) for cell in ("lstm", "fast_weights")]
         runs.append(finish(RunConfig(hidden_size=20), errors=1))

@@ -53,9 +53,11 @@ def row_from_results(
 ) -> Row:
     """A row from the runs' results, and from their evaluations where these belong to the row's task."""
     config = RunConfig.from_dict(results[0]["config"])
-    # A run that diverged stays among the errors with what it had reached; it is named in the row besides.
+    # A run that diverged stays among the errors with what it had reached, and behind them all if it had reached
+    # nothing; it is named in the row besides.
     tested = sorted((r for r in results if r["test_errors"] is not None), key=lambda r: r["test_errors"])
-    middle = tested[(len(tested) - 1) // 2] if tested else None
+    position = (len(results) - 1) // 2
+    middle = tested[position] if position < len(tested) else None
     error = middle["test_errors"] / middle["test_count"] if middle else None
     floor = build_task(config).no_binding_floor().error
     shown = middle or results[0]

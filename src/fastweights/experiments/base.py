@@ -26,7 +26,7 @@ class Row:
     variant: str
     """What else tells the row from others, as "no layer norm"; empty where model and size do."""
     error: float | None
-    """Test error, a fraction; None if no run got as far as an evaluation."""
+    """Test error, a fraction; None if most of the runs did not get as far as an evaluation."""
     interval: tuple[float, float] | None
     """95 % Wilson interval of `error`, from the size of the test set."""
     errors: tuple[float, ...]

@@ -34,7 +34,7 @@ PLANS = {
     # 7 runs or so, 2 minutes of one core.
     "quick": Plan(
         Budget((), updates=4_000, seeds=(1,)),
-        learning_rates={"fast_weights": (2e-3,), "lstm": (5e-3,)},
+        learning_rates={"fast_weights": (1e-3,), "lstm": (5e-3,)},
         hidden_sizes={"fast_weights": (50,), "lstm": (50,)},
         keys_first_sizes=(),
     ),

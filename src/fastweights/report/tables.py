@@ -76,9 +76,9 @@ def remarks(outcome: Outcome) -> list[str]:
         facts = []
         if row.floor_remark:
             facts.append(row.floor_remark)
-        if len(row.errors) > 1:
+        if row.runs > 1 and row.errors:
             spread = f"{100 * row.errors[0]:.2f}–{100 * row.errors[-1]:.2f} %"
-            facts.append(f"median of {len(row.errors)} seeds, {spread}")
+            facts.append(f"median of {row.runs} seeds, {spread}")
         facts += [f"diverged ({reason})" for reason in row.diverged]
         if row.remark:
             facts.append(row.remark)
