@@ -26,8 +26,8 @@ from fastweights.dynamics.maps import Step, evaluate, trajectory
 from fastweights.dynamics.verdicts import Finding, Verdict, refuted, undecided
 from fastweights.errors import UsageError
 
-# A settled distance still wanders by this fraction of itself.
-ROUNDING = 1e-9
+# A cycle that a Runge–Kutta step shrinks by less than this fraction, from one quarter of a run to the next, is one.
+DISCRETISATION = 1e-5
 
 
 def uniformly_stable(
@@ -73,8 +73,8 @@ def convergent(
 
     REFUTED by a start that gets farther away than `escape`, or that has settled elsewhere: farther away than
     `tolerance`, and between the same two distances (to 1 %) in the third and the last quarter of the run, as on another
-    equilibrium or a cycle. A start that is merely slow to come back, its distance still falling, leaves the claim
-    UNDECIDED. Raises UsageError for fewer than four steps.
+    equilibrium or a cycle. A start that is merely slow to come back, its distance falling by more than 1e-5 of itself
+    between the two, leaves the claim UNDECIDED. Raises UsageError for fewer than four steps.
     """
     claim = f"convergent: x(t) → x̄ from within δ = {delta:g}"
     _check_equilibrium(step, equilibrium)
@@ -85,7 +85,7 @@ def convergent(
     third, last = distances[steps // 2 : 3 * steps // 4], distances[3 * steps // 4 :]
     nearest, farthest = last.amin(dim=0), last.amax(dim=0)
     fallen_by = torch.stack((third.amin(dim=0) - nearest, third.amax(dim=0) - farthest))
-    same = (fallen_by.abs() <= 0.01 * farthest).all(dim=0) & ~(fallen_by > ROUNDING * farthest).all(dim=0)
+    same = (fallen_by.abs() <= 0.01 * farthest).all(dim=0) & ~(fallen_by > DISCRETISATION * farthest).all(dim=0)
     for elsewhere, reason in (
         (distances.amax(dim=0) > escape, f"farther away than {escape:g} within {steps} steps"),
         (same & (nearest > tolerance), f"settled at a distance from {{:.4g}} to {{:.4g}} in {steps} steps"),
