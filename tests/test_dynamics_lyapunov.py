@@ -316,3 +316,9 @@ def test_a_true_lyapunov_function_is_not_refuted_by_rounding_near_the_origin():
     states = torch.tensor([[1e-9], [0.5]], dtype=torch.float64)
     finding = falsify(lambda x: 1 + x.square().sum(), lambda x: -x, states)
     assert finding.verdict is Verdict.UNDECIDED
+
+
+def test_an_unstable_origin_has_no_region_of_attraction():
+    """For dx/dt = x − x³, V̇ vanishes only where x² = 1, yet {x² < 1} runs away from 0: V̇ > 0 near 0 decides."""
+    x = sympy.Symbol("x")
+    assert region_of_attraction([x - x**3], [x], x**2).verdict is Verdict.UNDECIDED
