@@ -1,12 +1,14 @@
 """Claims about gradients, training and fast weights: a fault in what they check turns each of them red."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from matplotlib.figure import Figure
 
-from fastweights import claims
+from fastweights import claims, cli
 from fastweights.cells import fast_weights as cell
 from fastweights.cells.fast_weights import FastWeightRNN
 from fastweights.claims import _trained_loop, section_2_prior_work, section_3_plan, the_final_version, the_paper
@@ -239,3 +241,22 @@ def test_a_run_without_an_inner_loop_or_without_weights_has_no_bounds(small_run)
         contraction_along_run(small_run(cell="irnn"), sequences=1)
     with pytest.raises(RunError, match="has no evaluated weights yet; train it for 1000 updates at least"):
         contraction_along_run(small_run(), sequences=1)
+
+
+def test_the_page_on_the_inner_loop_prints_what_it_says(monkeypatch, tmp_path, capsys):
+    """docs/inner-loop.md: its command, run by the command line, and its code; the loop contracts at every step."""
+    page = (Path(__file__).parent.parent / "docs" / "inner-loop.md").read_text(encoding="utf-8")
+    command = re.search(r"^```\nfastweights (.*?)^```", page, flags=re.MULTILINE | re.DOTALL).group(1)
+    code = re.search(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL).group(1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["fastweights", *command.replace("\\\n", " ").split()])
+    cli.main()
+    capsys.readouterr()
+    names = {}
+    exec(compile(code, "inner-loop.md", "exec"), names)
+    log, later = names["log"], names["later"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(log._fields)
+    assert int(later.sum()) == 200
+    assert log.everywhere[later].min() > 100
+    assert log.here[later].min() > 1
+    assert log.exact[later].max() < 1

@@ -105,3 +105,12 @@ def test_a_pendulum_linearised_upright_and_hanging():
 def test_impossible_arguments(call, message):
     with pytest.raises(UsageError, match=message):
         call()
+
+
+def test_rank_in_float32_sees_the_uncontrollable_modes():
+    """Six modes in a random basis, two of them without input: rounding must not count as reaching them."""
+    draw = torch.Generator().manual_seed(1)
+    S = torch.randn(6, 6, generator=draw)
+    A = S @ torch.diag(torch.arange(1.0, 7.0)) @ torch.linalg.inv(S)
+    B = S @ torch.tensor([[1.0], [1.0], [1.0], [1.0], [0.0], [0.0]])
+    assert controllable_rank(A, B) == 4

@@ -204,3 +204,30 @@ def test_runge_kutta_is_of_fourth_order():
 def test_impossible_arguments(call, message):
     with pytest.raises(UsageError, match=message):
         call()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("linearise", [linearise_field, linearise_map])
+def test_a_double_centre_is_not_taken_for_a_saddle(linearise, seed):
+    """Rounding splits the double eigenvalues ±i of a Jordan block by √ε, to both sides of the boundary."""
+    turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+    block = torch.kron(torch.eye(2, dtype=torch.float64), turn)
+    block[:2, 2:] = torch.eye(2)
+    S = torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    S = torch.linalg.qr(S).Q
+    assert linearise(S @ block @ S.T).kind == "undecided"
+
+
+def test_a_centre_in_float32_is_undecided():
+    J = torch.tensor([[0.3, -1.3], [1.1, -0.3]])
+    assert linearise_field(J).kind == "undecided"
+
+
+def test_the_scale_of_a_field_does_not_change_its_type():
+    J = torch.tensor([[-1.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
+    assert [linearise_field(scale * J).kind for scale in (1e-12, 1.0, 1e12)] == ["saddle"] * 3
+
+
+def test_a_step_that_changes_the_size_of_the_state_is_refused():
+    with pytest.raises(UsageError, match=r"one state \(2,\) to one of the same shape, got \(1,\)"):
+        fixed_points(lambda h: h[:1], torch.zeros(2, 2, dtype=torch.float64))

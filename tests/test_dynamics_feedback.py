@@ -95,3 +95,9 @@ def test_every_regime_has_a_name_that_its_impulse_response_earns():
 def test_impossible_arguments(call, message):
     with pytest.raises(UsageError, match=message):
         call()
+
+
+def test_growth_beyond_the_floats_is_infinite():
+    assert impulse_response(2.0, 5000) == math.inf
+    assert impulse_response(-2.0, 5000) == -math.inf
+    assert noise_response(3.0, 0.5, 1.0, 5000).variance == math.inf

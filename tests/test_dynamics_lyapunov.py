@@ -295,3 +295,30 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch, module):
 def test_impossible_arguments(call, message):
     with pytest.raises(UsageError, match=message):
         call()
+
+
+@pytest.mark.usefixtures("as_installed")
+@pytest.mark.parametrize("A", [[[0.5]], torch.tensor([[0.5 + 2j]]), torch.tensor([[1]])])
+def test_only_real_floating_point_matrices_are_judged(A):
+    """Dropping an imaginary part would prove stable what is not."""
+    for judge in (linear_map, linear_field, tanh_map):
+        with pytest.raises(UsageError, match="must be a floating-point tensor"):
+            judge(A)
+
+
+def test_a_map_whose_squares_overflow_is_undecided_at_worst():
+    A = torch.tensor([[1e200, 1e200], [0.0, 3e200]], dtype=torch.float64)
+    assert linear_map(A).verdict is not Verdict.PROVED
+
+
+def test_a_true_lyapunov_function_is_not_refuted_by_rounding_near_the_origin():
+    """1 + x² at x = 1e-9 is 1 in float64."""
+    states = torch.tensor([[1e-9], [0.5]], dtype=torch.float64)
+    finding = falsify(lambda x: 1 + x.square().sum(), lambda x: -x, states)
+    assert finding.verdict is Verdict.UNDECIDED
+
+
+def test_an_unstable_origin_has_no_region_of_attraction():
+    """For dx/dt = x − x³, V̇ vanishes only where x² = 1, yet {x² < 1} runs away from 0: V̇ > 0 near 0 decides."""
+    x = sympy.Symbol("x")
+    assert region_of_attraction([x - x**3], [x], x**2).verdict is Verdict.UNDECIDED

@@ -146,3 +146,26 @@ def test_the_orbital_derivative_at_the_point_that_refutes_the_final_paper():
 def test_impossible_arguments(call, message):
     with pytest.raises(UsageError, match=message):
         call()
+
+
+def test_a_slow_return_is_not_taken_for_settling_elsewhere():
+    """x ← (1 − 1e-5) x is globally asymptotically stable, and within 0.1 % of its start after 100 steps."""
+    origin = torch.zeros(1, dtype=torch.float64)
+    slow = convergent(lambda x: (1 - 1e-5) * x, origin, delta=1.0, tolerance=1e-3, steps=100)
+    still = convergent(lambda x: x, origin, delta=1.0, tolerance=1e-3, steps=100)
+    assert (slow.verdict, still.verdict) == (Verdict.UNDECIDED, Verdict.REFUTED)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"deltas": []}, "deltas must hold at least one"),
+        ({"epsilon": float("nan")}, "epsilon must be positive and finite"),
+        ({"samples": 0}, "samples must be at least 1, got 0"),
+        ({"steps": 3}, "steps must be at least 4, got 3"),
+    ],
+)
+def test_empty_trials_are_refused(change, message):
+    settings = {"epsilon": 1.0, "deltas": [0.1], "tolerance": 0.1, "steps": 10} | change
+    with pytest.raises(UsageError, match=message):
+        asymptotically_stable(lambda x: x / 2, torch.zeros(1, dtype=torch.float64), **settings)

@@ -145,3 +145,11 @@ def test_bcm_becomes_selective() -> None:
 @pytest.mark.parametrize("rule", [m.hebb, m.DecayingHebb(0.3), m.oja, m.sanger, m.bcm])
 def test_every_rule_is_an_average_over_its_inputs(rule: Rule, inputs: Tensor, weights: Tensor) -> None:
     assert_close(rule(weights, inputs.repeat(3, 1)), rule(weights, inputs))
+
+
+def test_oja_flow_of_special_rows_for_long_times():
+    """The zero row stays, and a row without the leading component tends to its own largest one."""
+    C = torch.diag(torch.tensor([2.0, 1.0, 0.5], dtype=torch.float64))
+    start = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.3, 0.4]], dtype=torch.float64)
+    expected = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
+    assert torch.allclose(m.oja_flow(start, C, 1000.0), expected, rtol=0, atol=1e-12)

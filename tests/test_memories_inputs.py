@@ -142,3 +142,19 @@ def test_lists_arrays_and_tensors_of_whole_numbers_are_all_the_same(make: type) 
 
 def test_every_public_name_exists() -> None:
     assert all(hasattr(m, name) for name in m.__all__)
+
+
+@pytest.mark.usefixtures("as_installed")
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: m.CorrelationMemory().store(None), "keys must be an array of numbers"),
+        (lambda: m.DeltaMemory(epochs=1.5), "epochs must be a whole number, got 1.5"),
+        (lambda: m.random_signs(2.5, 4), "count must be a whole number, got 2.5"),
+        (lambda: m.overlap(torch.ones(2, 3), torch.ones(4, 3)), r"each state of shape \(2, 3\), got \(4, 3\)"),
+        (lambda: m.oja_flow([[1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]], -1.0), "time must be finite and at least 0"),
+    ],
+)
+def test_values_of_another_type(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        call()

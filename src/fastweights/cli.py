@@ -297,6 +297,8 @@ class Verify:
         if self.figures is not None:
             _make_folder("figures", self.figures)
         if self.markdown is not None:
+            if self.markdown.is_dir():
+                raise UsageError(f"markdown must be a file to write, got the folder {str(self.markdown)!r}")
             _make_folder("markdown", self.markdown.parent)
         from fastweights.report import ledger as report
         from fastweights.report.progress import follow_checks

@@ -7,8 +7,11 @@ import re
 from collections.abc import Callable
 
 from fastweights import discovery
+from fastweights.claims._trained_loop import contraction_along_run
 from fastweights.claims.base import Claim, Result, claims_of, matching, run
 from fastweights.training.environment import threads
+
+__all__ = ["check", "contraction_along_run", "load", "names", "sections"]
 
 
 def names() -> tuple[str, ...]:

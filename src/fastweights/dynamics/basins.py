@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fastweights.dynamics.checks import check_count
 from fastweights.dynamics.maps import Step, evaluate
 from fastweights.errors import UsageError
 
@@ -15,12 +17,15 @@ from fastweights.errors import UsageError
 def grid(lower: Sequence[int | float], upper: Sequence[int | float], resolution: int) -> Float[Tensor, "B N"]:
     """The resolutionᴺ points of a box, (B, N), the last coordinate running fastest; float64.
 
-    Raises UsageError unless lower < upper in every coordinate and resolution ≥ 2.
+    Raises UsageError unless −∞ < lower < upper < ∞ in every coordinate, of one at least, and resolution ≥ 2.
     """
-    if len(lower) != len(upper) or not all(a < b for a, b in zip(lower, upper, strict=True)):
-        raise UsageError(f"lower must be below upper in every coordinate, got {list(lower)} and {list(upper)}")
-    if resolution < 2:
-        raise UsageError(f"resolution must be at least 2, got {resolution!r}")
+    if not 0 < len(lower) == len(upper) or not all(
+        -math.inf < a < b < math.inf for a, b in zip(lower, upper, strict=True)
+    ):
+        raise UsageError(
+            f"lower must be below upper in every coordinate, both finite, got {list(lower)} and {list(upper)}"
+        )
+    check_count("resolution", resolution, 2)
     axes = [torch.linspace(a, b, resolution, dtype=torch.float64) for a, b in zip(lower, upper, strict=True)]
     return torch.cartesian_prod(*axes).reshape(-1, len(axes))
 
@@ -40,8 +45,7 @@ def basins(
     """
     if attractors.dim() != 2 or attractors.shape[1:] != starts.shape[1:]:
         raise UsageError(f"attractors must be (M, {starts.shape[-1]}), got shape {tuple(attractors.shape)}")
-    if steps < 1:
-        raise UsageError(f"steps must be at least 1, got {steps!r}")
+    check_count("steps", steps, 1)
     batched = torch.func.vmap(step)
     x = evaluate("step", step, starts)
     for _ in range(steps - 1):

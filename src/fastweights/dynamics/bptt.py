@@ -36,11 +36,14 @@ def weight_jacobian(
 ) -> Float[Tensor, "N NN"]:
     """∂h_T/∂vec W, (N, N²), vec stacking columns, for one sequence of input products z_1 … z_T.
 
-    `activation` is f, element by element. Raises UsageError for a W that is not square or a z of another width.
+    `activation` is f, element by element. Raises UsageError for a W that is not square or a z or start of
+    another width.
     """
     check_square("weight_hh", weight_hh)
     if z.dim() != 2 or len(z) == 0 or z.shape[1] != len(weight_hh):
         raise UsageError(f"z must be (T, {len(weight_hh)}) with T ≥ 1, got shape {tuple(z.shape)}")
+    if start.shape != z.shape[1:]:
+        raise UsageError(f"start must be ({len(weight_hh)},), got shape {tuple(start.shape)}")
     derivative = torch.func.vmap(torch.func.grad(activation))
     h, total = start, weight_hh.new_zeros(len(weight_hh), weight_hh.numel())
     for z_t in z:

@@ -56,6 +56,7 @@ def fixed_points(
         UsageError: F is not finite at a start, the starts are not float64, or ∂F/∂x − I is singular at a solution:
             solutions are then not isolated (or only just), so that counting them has no meaning.
     """
+    evaluate("step", step, starts)
     return _isolated_roots(_map_residual(step), starts, iterations, tolerance, separation)
 
 
@@ -68,6 +69,7 @@ def equilibria(
     separation: float = 1e-6,
 ) -> Equilibria:
     """Solutions of F(x) = 0 for a field; arguments and errors as for `fixed_points`."""
+    evaluate("field", field, starts)
     return _isolated_roots(field, starts, iterations, tolerance, separation)
 
 
@@ -78,6 +80,7 @@ def slow_points(
 
     Arguments as for `fixed_points`; a singular Jacobian is no error here.
     """
+    evaluate("step", step, starts)
     points = _descend(_map_residual(step), starts, iterations, tolerance=0.0)
     speeds = _map_residual(step, batched=True)(points).norm(dim=1)
     order = speeds.argsort()
@@ -105,8 +108,8 @@ def _descend(residual: Step, starts: Tensor, iterations: int, tolerance: float) 
     if starts.dtype != torch.float64:
         raise UsageError(f"starts must be float64 (and so the function's constants), got {starts.dtype}; use .double()")
     x = starts
-    r = evaluate("the residual", residual, x)
     batched = torch.func.vmap(residual)
+    r = batched(x)
     damping = x.new_full((len(x),), 1e-2)
     identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     for _ in range(iterations):

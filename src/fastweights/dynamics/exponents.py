@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fastweights.dynamics.checks import check_count
 from fastweights.dynamics.maps import DrivenStep, Step, evaluate
 from fastweights.errors import UsageError
 
@@ -61,8 +62,8 @@ def lyapunov_spectrum(
         UsageError: an argument outside the above; a state that leaves the finite numbers; a singular Jacobian, whose
             exponent is −∞; a sum rule that fails, for which `qr_every` is too large.
     """
-    if steps < 1 or warmup < 0:
-        raise UsageError(f"steps must be at least 1 and warmup at least 0, got {steps!r} and {warmup!r}")
+    check_count("steps", steps, 1)
+    check_count("warmup", warmup, 0)
     if not 0 < dt < math.inf:
         raise UsageError(f"dt must be positive and finite, got {dt!r}")
     evaluate("step", step, states)

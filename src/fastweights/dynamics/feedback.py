@@ -38,9 +38,9 @@ def simulate(
     weight: Float[Tensor, " B"], inputs: Float[Tensor, "B T"], before: Float[Tensor, " B"] | None = None
 ) -> Float[Tensor, "B T"]:
     """y(0) … y(T−1) of one loop for each row: its weight w, its input x(0) … x(T−1) and its y(−1), 0 if not given."""
-    if inputs.dim() != 2 or weight.shape != inputs.shape[:1]:
+    if inputs.dim() != 2 or inputs.shape[1] == 0 or weight.shape != inputs.shape[:1]:
         raise UsageError(
-            f"inputs must be (B, T) and weight (B,), got {tuple(inputs.shape)} and {tuple(weight.shape)}; "
+            f"inputs must be (B, T) and weight (B,), T ≥ 1, got {tuple(inputs.shape)} and {tuple(weight.shape)}; "
             "use weight.expand(B) for one weight"
         )
     y = torch.zeros_like(weight) if before is None else before
@@ -67,14 +67,14 @@ def impulse_response(weight: float, n: int) -> float:
     """w^{n+1}: what is left at time n of x(0) = 1."""
     _check_weight(weight)
     _check_time(n)
-    return float(weight ** (n + 1))
+    return _power(weight, n + 1)
 
 
 def step_response(weight: float, n: int) -> float:
     """y(n) for x = 1 from n = 0 on: w (1 − w^{n+1})/(1 − w), and n + 1 at w = 1."""
     _check_weight(weight)
     _check_time(n)
-    return float(n + 1) if weight == 1 else float(weight * (1 - weight ** (n + 1)) / (1 - weight))
+    return float(n + 1) if weight == 1 else float(weight * (1 - _power(weight, n + 1)) / (1 - weight))
 
 
 def noise_response(weight: float, mean: float, variance: float, n: int) -> Moments:
@@ -84,7 +84,7 @@ def noise_response(weight: float, mean: float, variance: float, n: int) -> Momen
     """
     _check_variance(variance)
     gain = weight**2
-    scale = n + 1 if gain == 1 else gain * (1 - gain ** (n + 1)) / (1 - gain)
+    scale = n + 1 if gain == 1 else gain * (1 - _power(gain, n + 1)) / (1 - gain)
     return Moments(mean * step_response(weight, n), variance * scale)
 
 
@@ -98,6 +98,14 @@ def stationary_response(weight: float, mean: float, variance: float) -> Moments:
     if abs(weight) >= 1:
         raise UsageError(f"weight must lie inside (−1, 1) for a stationary response, got {weight!r}")
     return Moments(mean * weight / (1 - weight), variance * weight**2 / (1 - weight**2))
+
+
+def _power(base: float, exponent: int) -> float:
+    """base^exponent, ±∞ where Python would raise OverflowError."""
+    try:
+        return float(base) ** exponent
+    except OverflowError:
+        return math.inf if base > 0 or exponent % 2 == 0 else -math.inf
 
 
 def _check_weight(weight: float) -> None:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastweights.dynamics.checks import check_finite
+from fastweights.dynamics.checks import check_finite, check_square
 from fastweights.dynamics.maps import DrivenStep
 from fastweights.errors import UsageError
 
@@ -103,7 +103,8 @@ def decay_exponent(log_norms: Float[Tensor, " K"], first_lag: int = 0) -> DecayF
 
 
 def spectral_radius(matrix: Float[Tensor, "N N"]) -> float:
-    """ρ(W), the largest modulus of an eigenvalue."""
+    """ρ(W), the largest modulus of an eigenvalue; UsageError for a W that is not square or not finite."""
+    check_square("matrix", matrix)
     return float(torch.linalg.eigvals(matrix).abs().max())
 
 

@@ -53,8 +53,12 @@ def contraction(
         )
     if norm_epsilon <= 0:
         raise UsageError(f"norm_epsilon must be positive, got {norm_epsilon!r}")
-    for name, value in (("fast_weights", fast_weights), ("sums", sums), ("norm_weight", norm_weight)):
+    for name, value in (("norm_weight", norm_weight), ("norm_bias", norm_bias)):
+        if value.shape != sums.shape[1:]:
+            raise UsageError(f"{name} must be ({sums.shape[1]},), got shape {tuple(value.shape)}")
         check_finite(name, value)
+    check_finite("fast_weights", fast_weights)
+    check_finite("sums", sums)
 
     def outer(u: Tensor) -> Tensor:
         return activation(torch.nn.functional.layer_norm(u, u.shape, norm_weight, norm_bias, norm_epsilon))

@@ -50,25 +50,29 @@ class Linearisation(NamedTuple):
         return "unstable node" if real else "unstable focus"
 
 
-def linearise_field(jacobian: Float[Tensor, "N N"], tolerance: float = 1e-9) -> Linearisation:
+def linearise_field(jacobian: Float[Tensor, "N N"], tolerance: float | None = None) -> Linearisation:
     """Sort the eigenvalues of a field's Jacobian by the sign of their real parts.
 
-    Those within `tolerance` (relative to the largest) of the boundary count as on it. Raises UsageError for a matrix
-    that is not square or not finite.
+    Those within `tolerance` (relative to the largest) of the boundary count as on it. None is 10 √ε, ε the dtype's
+    machine epsilon: rounding splits a double eigenvalue by about √ε. Raises UsageError for a matrix that is not square
+    or not finite.
     """
     check_square("jacobian", jacobian)
     eigenvalues = torch.linalg.eigvals(jacobian)
-    return _sort(eigenvalues, eigenvalues.real, tolerance)
+    return _sort(eigenvalues, eigenvalues.real, float(eigenvalues.abs().max()), tolerance)
 
 
-def linearise_map(jacobian: Float[Tensor, "N N"], tolerance: float = 1e-9) -> Linearisation:
-    """Sort the eigenvalues of a map's Jacobian by their modulus against 1; otherwise as `linearise_field`."""
+def linearise_map(jacobian: Float[Tensor, "N N"], tolerance: float | None = None) -> Linearisation:
+    """Sort the eigenvalues of a map's Jacobian by their modulus against 1; otherwise as `linearise_field`.
+
+    `tolerance` is relative to the largest modulus, or to 1 if that is larger.
+    """
     check_square("jacobian", jacobian)
     eigenvalues = torch.linalg.eigvals(jacobian)
-    return _sort(eigenvalues, eigenvalues.abs() - 1, tolerance)
+    return _sort(eigenvalues, eigenvalues.abs() - 1, max(1.0, float(eigenvalues.abs().max())), tolerance)
 
 
-def _sort(eigenvalues: Tensor, outside: Tensor, tolerance: float) -> Linearisation:
-    margin = tolerance * max(1.0, float(eigenvalues.abs().max()))
+def _sort(eigenvalues: Tensor, outside: Tensor, scale: float, tolerance: float | None) -> Linearisation:
+    margin = scale * (10 * torch.finfo(outside.dtype).eps ** 0.5 if tolerance is None else tolerance)
     stable, unstable = int((outside < -margin).sum()), int((outside > margin).sum())
     return Linearisation(eigenvalues, stable, unstable, len(eigenvalues) - stable - unstable)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fastweights.dynamics.checks import check_count, check_real
 from fastweights.errors import UsageError
 
 Step = Callable[[Tensor], Tensor]
@@ -21,6 +22,7 @@ DrivenStep = Callable[[Tensor, Tensor], Tensor]
 
 def evaluate(name: str, function: Callable[[Tensor], Tensor], states: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
     """`function` at every state; UsageError if its values are not finite or not shaped like the states."""
+    check_real("states", states)
     if states.dim() != 2 or 0 in states.shape:
         raise UsageError(f"states must be (B, N) with B, N ≥ 1, got shape {tuple(states.shape)}; add a batch dimension")
     values: Tensor = torch.func.vmap(function)(states)
@@ -65,8 +67,7 @@ def trajectory(step: Step, states: Float[Tensor, "B N"], steps: int) -> Float[Te
     Raises UsageError if the step is not finite at a start. A trajectory that blows up later is kept as it is, inf and
     NaN included: divergence is a result.
     """
-    if steps < 1:
-        raise UsageError(f"steps must be at least 1, got {steps!r}")
+    check_count("steps", steps, 1)
     path = [states, evaluate("step", step, states)]
     batched = torch.func.vmap(step)
     for _ in range(steps - 1):

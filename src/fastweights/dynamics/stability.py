@@ -21,9 +21,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fastweights.dynamics.checks import check_count
 from fastweights.dynamics.maps import Step, evaluate, trajectory
 from fastweights.dynamics.verdicts import Finding, Verdict, refuted, undecided
 from fastweights.errors import UsageError
+
+# A cycle that a Runge–Kutta step shrinks by less than this fraction, from one quarter of a run to the next, is one.
+DISCRETISATION = 1e-5
 
 
 def uniformly_stable(
@@ -42,8 +46,9 @@ def uniformly_stable(
     """
     claim = f"uniformly stable: for ε = {epsilon:g} a δ exists"
     _check_equilibrium(step, equilibrium)
+    _check_radius("epsilon", epsilon)
+    _check_deltas(deltas)
     for delta in sorted(deltas, reverse=True):
-        _check_radius("deltas", delta)
         starts = ball(equilibrium, delta, samples, seed)
         farthest = _distances(step, equilibrium, starts, steps).amax(dim=0)
         if (farthest < epsilon).all():
@@ -68,16 +73,19 @@ def convergent(
 
     REFUTED by a start that gets farther away than `escape`, or that has settled elsewhere: farther away than
     `tolerance`, and between the same two distances (to 1 %) in the third and the last quarter of the run, as on another
-    equilibrium or a cycle. A start that is merely slow to come back leaves the claim UNDECIDED.
+    equilibrium or a cycle. A start that is merely slow to come back, its distance falling by more than 1e-5 of itself
+    between the two, leaves the claim UNDECIDED. Raises UsageError for fewer than four steps.
     """
     claim = f"convergent: x(t) → x̄ from within δ = {delta:g}"
     _check_equilibrium(step, equilibrium)
     _check_radius("delta", delta)
+    check_count("steps", steps, 4)
     starts = ball(equilibrium, delta, samples, seed)
     distances = _distances(step, equilibrium, starts, steps)
     third, last = distances[steps // 2 : 3 * steps // 4], distances[3 * steps // 4 :]
     nearest, farthest = last.amin(dim=0), last.amax(dim=0)
-    same = (nearest - third.amin(dim=0)).abs().maximum((farthest - third.amax(dim=0)).abs()) <= 0.01 * farthest
+    fallen_by = torch.stack((third.amin(dim=0) - nearest, third.amax(dim=0) - farthest))
+    same = (fallen_by.abs() <= 0.01 * farthest).all(dim=0) & ~(fallen_by > DISCRETISATION * farthest).all(dim=0)
     for elsewhere, reason in (
         (distances.amax(dim=0) > escape, f"farther away than {escape:g} within {steps} steps"),
         (same & (nearest > tolerance), f"settled at a distance from {{:.4g}} to {{:.4g}} in {steps} steps"),
@@ -101,6 +109,7 @@ def asymptotically_stable(
     seed: int = 0,
 ) -> Finding:
     """Uniformly stable, and convergent from within the smallest δ: REFUTED as soon as one of the two is."""
+    _check_deltas(deltas)
     return globally_asymptotically_stable(
         step,
         equilibrium,
@@ -136,7 +145,8 @@ def globally_asymptotically_stable(
 
 
 def ball(centre: Float[Tensor, " N"], radius: float, samples: int, seed: int) -> Float[Tensor, "B N"]:
-    """Points drawn uniformly from the ball around `centre`."""
+    """Points drawn uniformly from the ball around `centre`; `samples` ≥ 1."""
+    check_count("samples", samples, 1)
     generator = torch.Generator().manual_seed(seed)
     directions = torch.randn(samples, len(centre), generator=generator, dtype=torch.float64)
     radii = radius * torch.rand(samples, 1, generator=generator, dtype=torch.float64) ** (1 / len(centre))
@@ -154,6 +164,13 @@ def _check_equilibrium(step: Step, equilibrium: Tensor) -> None:
     moved = float((evaluate("step", step, equilibrium.unsqueeze(0)) - equilibrium).norm())
     if moved > 1e-6:
         raise UsageError(f"equilibrium must be a fixed point of step, but step moves it by {moved:.3g}")
+
+
+def _check_deltas(deltas: Sequence[float]) -> None:
+    if not deltas:
+        raise UsageError("deltas must hold at least one δ, got none")
+    for delta in deltas:
+        _check_radius("deltas", delta)
 
 
 def _check_radius(name: str, radius: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ def vectors(
     """`value` as finite vectors (..., N) of floating point, N = `size` and dtype and device of `like` where given."""
     try:
         tensor = torch.as_tensor(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise UsageError(f"{name} must be an array of numbers whose rows all have one length: {error}") from None
     if tensor.is_complex():
         raise UsageError(f"{name} must be real, got dtype {tensor.dtype}")
@@ -79,7 +80,9 @@ def positive(name: str, value: float) -> float:
 
 
 def at_least(name: str, value: int, least: int) -> int:
-    """`value` if it is no less than `least`."""
+    """`value` if it is a whole number no less than `least`."""
+    if not isinstance(value, Integral):
+        raise UsageError(f"{name} must be a whole number, got {value!r}")
     if value < least:
         raise UsageError(f"{name} must be at least {least}, got {value!r}")
     return value

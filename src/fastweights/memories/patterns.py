@@ -54,7 +54,10 @@ def erase(patterns: ArrayLike, fraction: float, *, generator: torch.Generator | 
 def overlap(states: ArrayLike, patterns: ArrayLike) -> Float[Tensor, "*batch"]:
     """m = ξᵀx / N of every state with the pattern in the same place, (..., N) → (...)."""
     x = vectors("states", states)
-    return (x * vectors("patterns", patterns, size=x.shape[-1], like=x)).mean(dim=-1)
+    ξ = vectors("patterns", patterns, size=x.shape[-1], like=x)
+    if ξ.dim() > 1 and ξ.shape != x.shape:
+        raise UsageError(f"patterns must be one, or one for each state of shape {tuple(x.shape)}, got {tuple(ξ.shape)}")
+    return (x * ξ).mean(dim=-1)
 
 
 def _chosen(x: Tensor, fraction: float, generator: torch.Generator | None) -> Tensor:

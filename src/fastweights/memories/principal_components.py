@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fastweights.errors import UsageError
 from fastweights.memories._inputs import ArrayLike, covariance, rows
 
 
@@ -30,15 +33,20 @@ def oja_flow(weights: ArrayLike, covariance_matrix: ArrayLike, time: float) -> F
     Args:
         weights: w₀ in each row, (m, n).
         covariance_matrix: C = E[x xᵀ], symmetric (n, n).
-        time: t ≥ 0.
+        time: t ≥ 0, finite.
     """
+    if not 0 <= time < math.inf:
+        raise UsageError(f"time must be finite and at least 0, got {time!r}")
     C = covariance("covariance_matrix", covariance_matrix)
     w0 = rows("weights", weights, size=len(C), like=C)
     eigenvalues, vectors = torch.linalg.eigh(C)
     a = w0 @ vectors
-    # Numerator and denominator both divided by e^{λ_max t}, so that neither overflows for large t.
-    relative = torch.exp((eigenvalues - eigenvalues[-1]) * time)
-    shrink = torch.exp(-2 * eigenvalues[-1] * time)
+    # Numerator and denominator both divided by the largest e^{λt} that the row contains, so that neither overflows nor
+    # vanishes for large t.
+    growth = eigenvalues * time
+    top = torch.where(a == 0, -torch.inf, growth).amax(dim=1, keepdim=True).clamp_min(0)
+    relative = torch.exp(torch.where(a == 0, -torch.inf, growth - top))
+    shrink = torch.exp(-2 * top)
     squared = shrink + (a**2 * (relative**2 - shrink)).sum(dim=1, keepdim=True)
     w: Tensor = (a * relative / squared.sqrt()) @ vectors.T
     return w

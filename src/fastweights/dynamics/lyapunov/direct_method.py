@@ -99,7 +99,7 @@ def region_of_attraction(
 
 
 def _check_field(field: Sequence[sympy.Expr], variables: Sequence[sympy.Symbol]) -> list[sympy.Poly]:
-    if len(field) != len(variables):
+    if not 0 < len(field) == len(variables):
         raise UsageError(f"field must have one component for each of {len(variables)} variables, got {len(field)}")
     F = [as_polynomial("field", component, variables) for component in field]
     if any(component.eval((0,) * len(variables)) != 0 for component in F):

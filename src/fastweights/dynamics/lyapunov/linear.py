@@ -66,7 +66,9 @@ def linear_map(A: Float[Tensor, "N N"]) -> Finding:
         falls: Rational = P - exact_a.T @ P @ exact_a
         return falls
 
-    if np.abs(eigenvalues[:, None] * eigenvalues - 1).min() <= 1e-9 and len(a) <= CONSERVED_UP_TO:
+    with np.errstate(over="ignore", invalid="ignore"):  # a product that overflows is not 1
+        nearest = np.abs(eigenvalues[:, None] * eigenvalues - 1).min()
+    if nearest <= 1e-9 and len(a) <= CONSERVED_UP_TO:
         conserved = _conserved(claim, decrease, len(a))
         if conserved is not None:
             return conserved
@@ -120,7 +122,7 @@ def _solve(solver: Callable[[np.ndarray, np.ndarray], np.ndarray], a: np.ndarray
         warnings.simplefilter("ignore")
         try:
             P = solver(a, q)
-        except np.linalg.LinAlgError:
+        except (np.linalg.LinAlgError, ValueError):  # ValueError: an intermediate result overflowed
             return None
     symmetric: np.ndarray = (P + P.T) / 2
     return symmetric if np.isfinite(symmetric).all() else None
