@@ -439,9 +439,9 @@ def test_a_trace_records_the_core_and_not_its_results(recurrence, as_installed):
 
 def test_the_operators_keep_to_torchs_contract(as_installed):
     """On whole blocks of lanes, so that no padding is left uninitialised and every output can be compared."""
-    batch = library.lanes(torch.float64)
+    batch, settings = library.lanes(torch.float64), torch.tensor([0.9, 0.5, 1e-5], dtype=torch.float64)
     for recurrence, operator, options in (
-        (FAST_WEIGHTS, torch.ops.fastweights.fast_weights_forward.default, (None, [0.9, 0.5, 1e-5], [2, 0, 1, 1])),
+        (FAST_WEIGHTS, torch.ops.fastweights.fast_weights_forward.default, (None, settings, [2, 0, 1, 1, 1])),
         (RECURRENCES[2], torch.ops.fastweights.lstm_forward.default, (None, 1e-5, True)),
         (RECURRENCES[3], torch.ops.fastweights.associative_lstm_forward.default, (None, HEADS, 1e-5, True)),
     ):

@@ -1,6 +1,7 @@
 """The fast-weight recurrence: the oracle against paper arithmetic, every backend against the oracle."""
 
 import itertools
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -323,3 +324,35 @@ class TestOtherReadings:
         arguments = random_arguments(1, 2, 3, layer_norm=True, initial=False)
         with pytest.raises(UsageError, match=f"backend '{backend}' has no lagged and no boundary_norm"):
             run(arguments, backend=backend, **{reading: True})
+
+
+@pytest.mark.parametrize("backend", ["reference", "attention", "cpu"])
+@pytest.mark.parametrize("steps", [7, 90])  # at 90 steps the core works in chunks over an explicit A
+def test_members_of_a_population_have_settings_of_their_own(backend, steps):
+    """vmap over W, gain, bias, λ and η is each member alone; one of them stores nothing."""
+    torch.manual_seed(5)
+    batch, hidden = 3, 4
+    z, W = torch.randn(4, batch, steps, hidden).double(), torch.randn(4, hidden, hidden).double() / 2
+    gain, bias = torch.rand(4, hidden).double() + 0.5, torch.randn(4, hidden).double()
+    decays, rates = torch.tensor([0.5, 0.9, 1.0, 0.95]), torch.tensor([0.5, 0.0, 1.2, 0.25])
+
+    def call(z, W, gain, bias, decay, rate, backend):
+        out, state = fast_weights(z, W, gain, bias, decay=decay, fast_learning_rate=rate, backend=backend)
+        return out.square().sum() + state.fast_weights.sin().sum()
+
+    members = [value.requires_grad_() for value in (z, W, gain, bias)]
+    together = torch.func.vmap(partial(call, backend=backend))(*members, decays, rates)
+    gradients = torch.autograd.grad(together.sum(), members)
+    for member in range(4):
+        own = [value.detach()[member].requires_grad_() for value in members]
+        alone = call(*own, decays[member].item(), rates[member].item(), "reference")
+        torch.testing.assert_close(together[member], alone, rtol=1e-9, atol=1e-9)
+        for mine, expected in zip(gradients, torch.autograd.grad(alone, own), strict=True):
+            torch.testing.assert_close(mine[member], expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.usefixtures("as_installed")
+@pytest.mark.parametrize("decay", [torch.tensor([0.9]), torch.tensor(0.9, requires_grad=True), "0.9"])
+def test_a_decay_that_is_no_plain_number_is_refused(decay):
+    with pytest.raises(UsageError, match="decay must be a number"):
+        fast_weights(torch.zeros(1, 1, 2), torch.eye(2), None, None, decay=decay, fast_learning_rate=0.5)

@@ -104,15 +104,19 @@ def _differentiated_by_torch_func() -> bool:
     return any(transform.key() in (TransformType.Grad, TransformType.Jvp) for transform in transforms)
 
 
-def check_fast_weight_settings(decay: float, fast_learning_rate: float, inner_steps: int, activation: str) -> None:
-    """Raise UsageError for a λ, η, S or f that the recurrence cannot run with."""
+def check_fast_weight_settings(
+    decay: float | Tensor, fast_learning_rate: float | Tensor, inner_steps: int, activation: str
+) -> None:
+    """Raise UsageError for a λ, η, S or f that the recurrence cannot run with; the values of tensors are not read."""
     for name, value in (("decay", decay), ("fast_learning_rate", fast_learning_rate)):
-        if not isinstance(value, (int, float)):
+        if isinstance(value, Tensor):
+            if value.dim() > 0 or value.requires_grad:
+                raise UsageError(f"{name} must be a number, or a tensor of no dimensions that needs no gradient")
+        elif not isinstance(value, (int, float)):
             raise UsageError(f"{name} must be a number, got {value!r}")
-    if not (math.isfinite(decay) and decay >= 0):
-        raise UsageError(f"decay must be finite and at least 0, got {decay!r}")
-    if not math.isfinite(fast_learning_rate):
-        raise UsageError(f"fast_learning_rate must be finite, got {fast_learning_rate!r}")
+        elif not math.isfinite(value) or (name == "decay" and value < 0):
+            least = " and at least 0" if name == "decay" else ""
+            raise UsageError(f"{name} must be finite{least}, got {value!r}")
     if not isinstance(inner_steps, int) or inner_steps < 1:
         raise UsageError(f"inner_steps must be an integer of at least 1, got {inner_steps!r}")
     if activation not in ACTIVATIONS:
@@ -125,8 +129,8 @@ def fast_weights(
     norm_weight: Float[Tensor, " H"] | None,
     norm_bias: Float[Tensor, " H"] | None,
     *,
-    decay: float,
-    fast_learning_rate: float,
+    decay: float | Tensor,
+    fast_learning_rate: float | Tensor,
     inner_steps: int = 1,
     activation: Activation = "relu",
     norm_epsilon: float = 1e-5,
@@ -143,8 +147,9 @@ def fast_weights(
         z: input product of every step, (B, T, H), T ≥ 1.
         weight_hh: slow recurrent weights W, (H, H).
         norm_weight, norm_bias: layer-norm gain and bias, (H,) each; both None switches layer norm off.
-        decay: λ, finite and ≥ 0.
-        fast_learning_rate: η, finite.
+        decay: λ, finite and ≥ 0; or a tensor of no dimensions, which `torch.func.vmap` may map over members of a
+            population. It gets no gradient.
+        fast_learning_rate: η, finite; or a tensor, as λ.
         inner_steps: S ≥ 1.
         activation: f, "relu" or "tanh".
         norm_epsilon: added to the variance inside layer norm, > 0.

@@ -14,10 +14,12 @@ from fastweights.kernels.activations import Activation, activation_function
 from fastweights.types import FastWeightState
 
 
-def _powers_of(decay: float, exponents: Tensor, dtype: torch.dtype) -> Tensor:
+def _powers_of(decay: float | Tensor, exponents: Tensor, dtype: torch.dtype) -> Tensor:
     """λ to integer exponents, computed in float32 at least (bfloat16 cannot count past 256) and rounded to `dtype`."""
     wide = torch.promote_types(dtype, torch.float32)
-    return torch.pow(torch.full((), decay, device=exponents.device, dtype=wide), exponents.to(wide)).to(dtype)
+    if not isinstance(decay, Tensor):
+        decay = torch.full((), decay, device=exponents.device, dtype=wide)
+    return torch.pow(decay.to(wide), exponents.to(wide)).to(dtype)
 
 
 def fast_weights(
@@ -28,8 +30,8 @@ def fast_weights(
     state: FastWeightState | None,
     lengths: Int[Tensor, " B"] | None,
     *,
-    decay: float,
-    fast_learning_rate: float,
+    decay: float | Tensor,
+    fast_learning_rate: float | Tensor,
     inner_steps: int,
     activation: Activation,
     norm_epsilon: float,
@@ -73,8 +75,8 @@ def _final_fast_weights(
     out: Float[Tensor, "B T H"],
     state: FastWeightState | None,
     lengths: Int[Tensor, " B"] | None,
-    decay: float,
-    fast_learning_rate: float,
+    decay: float | Tensor,
+    fast_learning_rate: float | Tensor,
 ) -> Float[Tensor, "B H H"]:
     """A at the end of every sequence: η Σ λ^{n−τ} h(τ) h(τ)ᵀ + λⁿ A(0), n the sequence's length."""
     steps = out.shape[1]
@@ -97,8 +99,8 @@ def attention_weights(
     norm_bias: Float[Tensor, " H"] | None,
     out: Float[Tensor, "B T H"],
     *,
-    decay: float,
-    fast_learning_rate: float,
+    decay: float | Tensor,
+    fast_learning_rate: float | Tensor,
     inner_steps: int,
     activation: Activation,
     norm_epsilon: float,

@@ -33,8 +33,8 @@ def fast_weights(
     state: FastWeightState | None,
     lengths: Int[Tensor, " B"] | None,
     *,
-    decay: float,
-    fast_learning_rate: float,
+    decay: float | Tensor,
+    fast_learning_rate: float | Tensor,
     inner_steps: int,
     activation: Activation,
     norm_epsilon: float,
@@ -42,9 +42,10 @@ def fast_weights(
 ) -> tuple[Float[Tensor, "B T H"], FastWeightState]:
     """Same arguments and results as the reference."""
     h0, A0 = state or (None, None)
-    reals = [decay, fast_learning_rate, norm_epsilon]
-    integers = [inner_steps, int(activation == "tanh"), int(final_fast_weights)]
-    out, h, A = run(z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, reals, integers)
+    stores = isinstance(fast_learning_rate, Tensor) or fast_learning_rate != 0
+    integers = [inner_steps, int(activation == "tanh"), int(final_fast_weights), int(stores)]
+    settings = _together(decay, fast_learning_rate, norm_epsilon)
+    out, h, A = run(z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, settings, integers)
     return out, FastWeightState(h, A)
 
 
@@ -56,13 +57,21 @@ def run(
     h0: Tensor | None,
     A0: Tensor | None,
     lengths: Tensor | None,
-    reals: list[float],
+    settings: Tensor,
     integers: list[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """out, h and A, given λ, η, ε and S, whether f is tanh, whether A is wanted."""
-    settings = [*integers, int(torch.is_grad_enabled())]
-    out, h, A, _, _ = _operator(z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, reals, settings)
+    """out, h and A, given λ, η, ε, then S, whether f is tanh, whether A is wanted and whether η may not be 0."""
+    integers = [*integers, int(torch.is_grad_enabled())]
+    out, h, A, _, _ = _operator(z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, settings, integers)
     return out, h, A
+
+
+def _together(*values: float | Tensor) -> Tensor:
+    """λ, η and ε in the core's number type; members of a population may each have their own."""
+    if not any(isinstance(value, Tensor) for value in values):
+        return torch.tensor(values, dtype=torch.float64)
+    wide = torch.float64
+    return torch.stack([v.to(wide) if isinstance(v, Tensor) else torch.tensor(v, dtype=wide) for v in values])
 
 
 def _chunk(steps: int, hidden: int) -> int:
@@ -73,10 +82,10 @@ def _chunk(steps: int, hidden: int) -> int:
     return steps if steps <= 2 * hidden + _CHUNK else _CHUNK
 
 
-def _checkpoints(steps: int, hidden: int, fast_learning_rate: float, has_A0: bool) -> int:
+def _checkpoints(steps: int, hidden: int, stores: int, has_A0: bool) -> int:
     """How many copies of A the forward pass keeps: one in `_SPACING` chunks, none where A is zero as they begin."""
     chunks = -(-steps // _chunk(steps, hidden))
-    if not has_A0 and (chunks == 1 or fast_learning_rate == 0):
+    if not has_A0 and (chunks == 1 or not stores):
         return 0
     return -(-chunks // _SPACING)
 
@@ -95,16 +104,17 @@ def _forward(
     h0: Tensor | None,
     A0: Tensor | None,
     lengths: Tensor | None,
-    reals: list[float],
+    settings: Tensor,
     integers: list[int],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """out (*lead, B, T, H), h (*lead, B, H), A (*lead, B, H, H), and what the backward pass needs."""
     z, weight_hh, norm_weight, norm_bias, h0, A0 = contiguous(z, weight_hh, norm_weight, norm_bias, h0, A0)
-    (lengths,) = contiguous(None if lengths is None else lengths.long())
+    lengths, settings = contiguous(None if lengths is None else lengths.long(), settings)
     check_lengths(lengths, z.shape[-2])
-    results = _empty_results(z, norm_weight, A0, reals, integers)
+    results = _empty_results(z, norm_weight, A0, integers)
     out, h, A, saved, checkpoints = results
     tensors = {
+        "settings": settings,
         "weight_hh": weight_hh,
         "norm_weight": norm_weight,
         "norm_bias": norm_bias,
@@ -118,19 +128,19 @@ def _forward(
         "saved": saved,
         "checkpoints": checkpoints,
     }
-    run_core("fw_fast_weights", "forward", _call(z.shape, reals, integers), tensors)
+    run_core("fw_fast_weights", "forward", _call(z.shape, integers), tensors)
     return results
 
 
 def _empty_results(
-    z: Tensor, norm_weight: Tensor | None, A0: Tensor | None, reals: list[float], integers: list[int]
+    z: Tensor, norm_weight: Tensor | None, A0: Tensor | None, integers: list[int]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     *lead, batch, steps, hidden = z.shape
-    inner_steps, _, final, keep = integers
+    inner_steps, _, final, stores, keep = integers
     size = hidden if final else 0
     by_block = (*lead, blocks(batch, z.dtype))
     saved = _saved_width(steps, hidden, inner_steps, norm_weight is not None)
-    checkpoints = _checkpoints(steps, hidden, reals[1], A0 is not None) * hidden * hidden
+    checkpoints = _checkpoints(steps, hidden, stores, A0 is not None) * hidden * hidden
     return (
         z.new_empty(z.shape),
         z.new_empty(*lead, batch, hidden),
@@ -148,9 +158,9 @@ def _backward(
     norm_weight: Tensor | None,
     norm_bias: Tensor | None,
     lengths: Tensor | None,
+    settings: Tensor,
     saved: Tensor,
     checkpoints: Tensor,
-    reals: list[float],
     integers: list[int],
     sizes: list[int],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -160,11 +170,13 @@ def _backward(
     normed = norm_weight is not None
     check_saved(saved, batch, _saved_width(steps, hidden, integers[0], normed))
     d_out, d_h, d_A, weight_hh, norm_weight, norm_bias = contiguous(d_out, d_h, d_A, weight_hh, norm_weight, norm_bias)
-    lengths, saved, checkpoints = contiguous(None if lengths is None else lengths.long(), saved, checkpoints)
+    lengths = None if lengths is None else lengths.long()
+    lengths, settings, saved, checkpoints = contiguous(lengths, settings, saved, checkpoints)
     gradients = _empty_gradients(weight_hh, norm_weight, sizes)
     d_z, d_W, d_gain, d_bias, d_h0, d_A0 = gradients
     by_block = (*lead, blocks(batch, saved.dtype))
     tensors = {
+        "settings": settings,
         "weight_hh": weight_hh,
         "weight_hh_transposed": weight_hh.mT.contiguous(),
         "norm_weight": norm_weight,
@@ -185,7 +197,7 @@ def _backward(
         "d_norm": saved.new_empty(*by_block, 2, d_gain.shape[-1]),
         "d_boundary": buffer(saved, by_block, steps * hidden),
     }
-    run_core("fw_fast_weights", "backward", _call(d_z.shape, reals, integers), tensors)
+    run_core("fw_fast_weights", "backward", _call(d_z.shape, integers), tensors)
     return gradients
 
 
@@ -207,7 +219,7 @@ def _empty_gradients(
     )
 
 
-def _call(shape: tuple[int, ...], reals: list[float], integers: list[int]) -> library.FastWeightsCall:
+def _call(shape: tuple[int, ...], integers: list[int]) -> library.FastWeightsCall:
     *lead, batch, steps, hidden = shape
     return library.FastWeightsCall(
         members=members(lead),
@@ -219,22 +231,20 @@ def _call(shape: tuple[int, ...], reals: list[float], integers: list[int]) -> li
         chunk=_chunk(steps, hidden),
         spacing=_SPACING,
         tanh=integers[1],
-        decay=reals[0],
-        fast_learning_rate=reals[1],
-        norm_epsilon=reals[2],
+        stores=integers[3],
     )
 
 
 def _remember(inputs: tuple[Any, ...], results: tuple[Tensor, ...]) -> tuple[list[Tensor | None], Any]:
-    z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, reals, integers = inputs
+    z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, settings, integers = inputs
     sizes = [z.shape[-3], z.shape[-2], int(h0 is not None), int(A0 is not None)]
-    return [weight_hh, norm_weight, norm_bias, lengths, *results[3:]], (reals, integers, sizes)
+    return [weight_hh, norm_weight, norm_bias, lengths, settings, *results[3:]], (integers, sizes)
 
 
 def _gradients(
     backward: Callable[..., Any], saved: tuple[Any, ...], settings: Any, upstream: tuple[Any, ...]
 ) -> tuple[Any, ...]:
-    _, integers, sizes = settings
+    integers, sizes = settings
     d_out, d_h, d_A, _, _ = upstream
     wants_A = integers[2]
     d_z, d_W, d_gain, d_bias, d_h0, d_A0 = backward(d_out, d_h, d_A if wants_A else None, *saved, *settings)
@@ -248,8 +258,8 @@ def _gradients(
 _operator = Operator(
     "fast_weights",
     forward=_forward,
-    empty_results=lambda z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, reals, integers: _empty_results(
-        z, norm_weight, A0, reals, integers
+    empty_results=lambda z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, settings, integers: _empty_results(
+        z, norm_weight, A0, integers
     ),
     backward=_backward,
     empty_gradients=lambda d_out, d_h, d_A, weight_hh, norm_weight, *rest: _empty_gradients(

@@ -13,8 +13,9 @@ typedef struct {
     int64_t chunk;                         /* steps between two updates of an explicit A */
     int64_t spacing;                       /* chunks between two checkpoints of A */
     int64_t tanh;                          /* f: 0 ReLU, 1 tanh */
-    double decay, fast_learning_rate, norm_epsilon;
+    int64_t stores;                        /* 0: every η is 0, so that nothing is ever stored */
 
+    const double* settings;           /* (P, 3): λ, η and layer norm's ε */
     const void* weight_hh;            /* (P, H, H) */
     const void* weight_hh_transposed; /* (P, H, H), for the backward pass */
     const void* norm_weight;          /* (P, H) or null: no layer norm */

@@ -15,14 +15,15 @@ template <class T> struct FastWeightsBlock : Block<T> {
     const FastWeightsCall& call;
     const int64_t H, S, steps;
     const bool norm;
-    const bool associates;  // without a fast learning rate nothing is ever stored
+    const T decay, fast_learning_rate, norm_epsilon;
     const T* W;
     const T* gain;
     const T* bias;
 
     FastWeightsBlock(const FastWeightsCall& c, int64_t block)
         : Block<T>(c, block), call(c), H(c.hidden), S(c.inner_steps), steps(c.steps), norm(c.norm_weight != nullptr),
-          associates(c.fast_learning_rate != 0), W(part_of<T>(c.weight_hh, this->member, H * H)),
+          decay(T(c.settings[3 * this->member])), fast_learning_rate(T(c.settings[3 * this->member + 1])),
+          norm_epsilon(T(c.settings[3 * this->member + 2])), W(part_of<T>(c.weight_hh, this->member, H * H)),
           gain(part_of<T>(c.norm_weight, this->member, H)), bias(part_of<T>(c.norm_bias, this->member, H)) {}
 
     int64_t chunks() const { return (steps + call.chunk - 1) / call.chunk; }
@@ -43,7 +44,7 @@ template <class T> struct FastWeightsBlock : Block<T> {
 
     T decay_to(int64_t exponent) const {
         T power = 1;
-        for (int64_t i = 0; i < exponent; ++i) power *= T(call.decay);
+        for (int64_t i = 0; i < exponent; ++i) power *= decay;
         return power;
     }
 
@@ -54,8 +55,8 @@ template <class T> struct FastWeightsBlock : Block<T> {
             const int64_t counted = int64_t(this->length[lane]) - begin;
             T power = 1;
             for (int64_t i = n - 1; i >= 0; --i) {
-                weight[i][lane] = i < counted ? T(call.fast_learning_rate) * power : 0;
-                if (i < counted) power *= T(call.decay);
+                weight[i][lane] = i < counted ? fast_learning_rate * power : 0;
+                if (i < counted) power *= decay;
             }
             keep[lane] = power;
         }
@@ -131,7 +132,7 @@ template <class T> struct FastWeightsForward {
         if (has_A && call.checkpoints && chunk % call.spacing == 0) copy(A, H * H, block.checkpoint(chunk));
         for (int64_t j = 0; j < n; ++j) step(begin + j, j);
         const bool read_later = chunk + 1 < block.chunks() || call.A_final;
-        if (read_later && (block.associates || has_A)) {
+        if (read_later && (call.stores || has_A)) {
             const V keep = block.chunk_weights(begin, n, weight);
             decay_and_add_outer<T>(A, H, keep, !has_A, weight, past, past, n);
             has_A = true;
@@ -152,11 +153,11 @@ template <class T> struct FastWeightsForward {
             const V* query = saved.query(slot, s);
             if (s > 0) copy(boundary, H, total);
             if (has_A) add_product<T>(A, H, query, block.decay_to(j), total);
-            if (block.associates) attend(query, j);
+            if (call.stores) attend(query, j);
             V* next = s + 1 < S ? saved.query(slot, s + 1) : h;
             if (block.norm) {
                 V* normalised = saved.normalised(slot, s);
-                *saved.inverse_deviation(slot, s) = normalise<T>(total, H, T(call.norm_epsilon), normalised);
+                *saved.inverse_deviation(slot, s) = normalise<T>(total, H, block.norm_epsilon, normalised);
                 for (int64_t i = 0; i < H; ++i) next[i] = block.activate(normalised[i] * block.gain[i] + block.bias[i]);
             } else {
                 for (int64_t i = 0; i < H; ++i) next[i] = block.activate(total[i]);
@@ -167,7 +168,7 @@ template <class T> struct FastWeightsForward {
 
     // total += η Σ_{i<j} λ^{j−1−i} h_i (h_i · query)  (eq. 4, within the chunk)
     void attend(const V* query, int64_t j) {
-        T power = T(call.fast_learning_rate);
+        T power = block.fast_learning_rate;
         for (; j >= kPast; j -= kPast) power = attend_tile<kPast>(query, past + (j - kPast) * H, power);
         for (; j > 0; --j) power = attend_tile<1>(query, past + (j - 1) * H, power);
     }
@@ -177,7 +178,7 @@ template <class T> struct FastWeightsForward {
         V read[N] = {};
         for (int64_t unit = 0; unit < H; ++unit)
             for (int i = 0; i < N; ++i) read[i] += steps[i * H + unit] * query[unit];
-        for (int i = N - 1; i >= 0; --i, power *= T(call.decay)) read[i] *= power;
+        for (int i = N - 1; i >= 0; --i, power *= block.decay) read[i] *= power;
         for (int64_t unit = 0; unit < H; ++unit) {
             V sum = total[unit];
             for (int i = 0; i < N; ++i) sum += read[i] * steps[i * H + unit];
@@ -224,7 +225,7 @@ template <class T> struct FastWeightsBackward {
     bool has_G;         // G is not zero
 
     static bool keeps_A(const FastWeightsCall& c) {
-        return c.A0 || (c.chunk < c.steps && c.fast_learning_rate != 0);
+        return c.A0 || (c.chunk < c.steps && c.stores);
     }
     static int64_t scratch_width(const FastWeightsCall& c) {
         const int64_t H = c.hidden, reads = c.chunk * c.inner_steps;
@@ -246,7 +247,7 @@ template <class T> struct FastWeightsBackward {
         for (int64_t chunk = chunks - 1; chunk >= 0; --chunk) {
             const bool segment_ends = chunk == chunks - 1 || chunk % call.spacing == call.spacing - 1;
             if (keeps_A(call) && segment_ends) restore_A(chunk);
-            const bool has_A = call.A0 || (chunk > 0 && block.associates);
+            const bool has_A = call.A0 || (chunk > 0 && call.stores);
             run_chunk(chunk, has_A ? A + chunk % call.spacing * H * H : nullptr);
         }
         finish();
@@ -323,7 +324,7 @@ template <class T> struct FastWeightsBackward {
                 copy<V>(saved.query(t, s), H, query + (j * S + s) * H);
                 read_weight[j * S + s] = splat(power);
             }
-            if (block.associates) backward_attend(begin, j, saved.query(t, s), d);
+            if (call.stores) backward_attend(begin, j, saved.query(t, s), d);
         }
         for (int64_t i = 0; i < H; ++i) d_bound[i] += g[i] * block.slope(saved.query(t, 0)[i]);
         if (t > 0) shared_product<T, true>(W_transposed, H, H, d_bound, d_h + (t - 1) * H);
@@ -331,7 +332,7 @@ template <class T> struct FastWeightsBackward {
 
     // The read η Σ_i λ^{j−1−i} h_i (h_i · q) sends its gradient d to q (into g) and to every h_i.
     void backward_attend(int64_t begin, int64_t j, const V* q, const V* d) {
-        T power = T(call.fast_learning_rate);
+        T power = block.fast_learning_rate;
         for (; j >= kPast; j -= kPast) power = backward_attend_tile<kPast>(begin + j - kPast, q, d, power);
         for (; j > 0; --j) power = backward_attend_tile<1>(begin + j - 1, q, d, power);
     }
@@ -346,7 +347,7 @@ template <class T> struct FastWeightsBackward {
                 by_query[i] += h[i * width + unit] * q[unit];
                 by_gradient[i] += h[i * width + unit] * d[unit];
             }
-        for (int i = N - 1; i >= 0; --i, power *= T(call.decay)) {
+        for (int i = N - 1; i >= 0; --i, power *= block.decay) {
             by_query[i] *= power;
             by_gradient[i] *= power;
         }

@@ -26,18 +26,17 @@ _chosen: list[str] = []
 class FastWeightsCall(ctypes.Structure):
     """`FastWeightsCall` of abi.h."""
 
-    _fields_ = (
-        [(name, ctypes.c_int64) for name in "members batch steps hidden threads inner_steps chunk spacing tanh".split()]
-        + [(name, ctypes.c_double) for name in "decay fast_learning_rate norm_epsilon".split()]
-        + [
-            (name, ctypes.c_void_p)
-            for name in (
-                "weight_hh weight_hh_transposed norm_weight norm_bias z h0 A0 lengths out h_final A_final saved "
-                "checkpoints scratch d_out d_h_final d_A_final d_z d_h0 d_A0 d_weight_hh d_norm_weight "
-                "d_norm_bias d_norm d_boundary"
-            ).split()
-        ]
-    )
+    _fields_ = [
+        (name, ctypes.c_int64)
+        for name in "members batch steps hidden threads inner_steps chunk spacing tanh stores".split()
+    ] + [
+        (name, ctypes.c_void_p)
+        for name in (
+            "settings weight_hh weight_hh_transposed norm_weight norm_bias z h0 A0 lengths out h_final A_final saved "
+            "checkpoints scratch d_out d_h_final d_A_final d_z d_h0 d_A0 d_weight_hh d_norm_weight "
+            "d_norm_bias d_norm d_boundary"
+        ).split()
+    ]
 
 
 class LSTMCall(ctypes.Structure):
