@@ -16,13 +16,13 @@ from fastweights.training.records import RunDirectory
 ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "results" / "table-1" / "quick"
 BENCH = ROOT / "results" / "bench" / "cpu"
+REPRODUCED = {"table-1/quick": "README.md", "layer-norm/standard": "docs/reproduction.md"}
 
 
-@pytest.fixture
-def outcome(tmp_path):
-    """Table 1, reduced anew from the committed records of its runs."""
+def reduced(folder, tmp_path):
+    """The outcome, anew from the committed records of its runs, in the order in which the experiment gives them."""
     runs = []
-    for path in sorted((TABLE / "runs").glob("*.json")):
+    for path in sorted((folder / "runs").glob("*.json")):
         record = json.loads(path.read_text())
         run = RunDirectory.create(tmp_path, RunConfig.from_dict(record["result"]["config"]))
         for entry in record["metrics"]:
@@ -30,20 +30,37 @@ def outcome(tmp_path):
         run.write_result(record["result"])
         assert run.path.name == path.stem == record["result"]["run_id"]
         runs.append(run)
-    return experiments.load("table-1").reduce("quick", runs)
+    return experiments.load(folder.parent.name).reduce(folder.name, runs)
 
 
-def test_the_committed_table_follows_from_the_committed_runs(outcome):
-    assert (TABLE / "table.md").read_text() == markdown_table(outcome)
-    assert json.loads((TABLE / "table.json").read_text()) == json.loads(json.dumps(table_values(outcome)))
+def without_order(outcome):
+    values = table_values(outcome)
+    return {**values, "rows": sorted(json.dumps(row, sort_keys=True) for row in values["rows"])}
 
 
-def test_the_readme_shows_the_committed_table():
-    assert (TABLE / "table.md").read_text() in (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("name", REPRODUCED)
+def test_the_committed_table_follows_from_the_committed_runs(name, tmp_path):
+    folder = ROOT / "results" / name
+    outcome = reduced(folder, tmp_path)
+    committed = json.loads((folder / "table.json").read_text())
+    committed["rows"] = sorted(json.dumps(row, sort_keys=True) for row in committed["rows"])
+    assert committed == json.loads(json.dumps(without_order(outcome)))
+    assert sorted((folder / "table.md").read_text().splitlines()) == sorted(markdown_table(outcome).splitlines())
 
 
-def test_fast_weights_end_under_five_percent(outcome):
-    assert all(row.error < 0.05 for row in outcome.rows if row.cell == "fast_weights" and row.hidden_size == 50)
+@pytest.mark.parametrize(("name", "page"), REPRODUCED.items())
+def test_the_committed_table_is_shown(name, page):
+    assert (ROOT / "results" / name / "table.md").read_text() in (ROOT / page).read_text()
+
+
+def test_every_committed_table_is_held_to_its_runs():
+    found = {path.parent.relative_to(ROOT / "results").as_posix() for path in ROOT.glob("results/*/*/table.json")}
+    assert found == set(REPRODUCED)
+
+
+def test_fast_weights_end_under_five_percent(tmp_path):
+    rows = reduced(TABLE, tmp_path).rows
+    assert all(row.error < 0.05 for row in rows if row.cell == "fast_weights" and row.hidden_size == 50)
 
 
 @pytest.fixture
