@@ -140,7 +140,7 @@ def test_a_folder_that_the_hosts_do_not_share_is_named(cluster, tmp_path):
     run = RunDirectory.create(tmp_path / "runs", CONFIGS[0])
     shutil.rmtree(run.path)
     said = []
-    place.start(run, said.append)
+    place.start([run], said.append)
     wait_until(lambda: said and "ended" in said[-1])
     assert "file system that all hosts share" in said[0].get("failed", ""), said
 

@@ -210,7 +210,8 @@ class Pretending:
         self.error = error
         self.started = []
 
-    def start(self, run, say):
+    def start(self, runs, say):
+        (run,) = runs
         self.started.append(run.path.name)
         error = self.error(run.config())
         finished_runs.finish(run.path.parent, run.config(), errors=round(20_000 * error), validation_error=error)

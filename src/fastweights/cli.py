@@ -69,6 +69,9 @@ class Reproduce:
     """Runs trained at the same time, one thread each."""
     scheduler: str | None = None
     """Address of a Dask scheduler, whose cluster trains the runs instead."""
+    population: int = 1
+    """Most runs of one shape, as seeds or learning rates of one cell, that a process trains at once: for GPUs, for on a
+    CPU they gain nothing (results/population)."""
     runs: Path = Path("runs")
     """Folder of the run directories."""
     output: Path | None = None
@@ -86,7 +89,9 @@ class Reproduce:
 
         root = self.runs / experiment.runs_folder
         with _place(self.workers, self.scheduler) as place:
-            outcome, runs = reproduce(experiment, self.preset, root=root, place=place, follow=follow(_messages))
+            outcome, runs = reproduce(
+                experiment, self.preset, root=root, place=place, follow=follow(_messages), population=self.population
+            )
         saved = save(outcome, runs, self.output or root / f"{self.experiment}-{self.preset}")
         if self.json:
             print(json.dumps(table_values(outcome) | {"saved": [str(path) for path in saved]}, indent=2))
@@ -165,6 +170,9 @@ class Sweep:
     """Runs trained at the same time, one process each."""
     scheduler: str | None = None
     """Address of a Dask scheduler, whose cluster trains the runs instead."""
+    population: int = 1
+    """Most runs of one shape, as seeds or learning rates of one cell, that a process trains at once: for GPUs, for on a
+    CPU they gain nothing (results/population)."""
     retries: int = 2
     """How often a run is tried again after its process failed."""
     silence: float = 600.0
@@ -192,7 +200,9 @@ class Sweep:
             def bring_to_their_end(configs: Sequence[RunConfig]) -> Sequence[RunDirectory]:
                 begun.update({config.run_id: RunDirectory.create(root, config) for config in configs})
                 with follow(_messages)("runs", list(configs)) as observe:
-                    return run_all(configs, root, place=place, observe=observe, retries=self.retries)
+                    return run_all(
+                        configs, root, place=place, observe=observe, retries=self.retries, population=self.population
+                    )
 
             try:
                 if self.trials is None:

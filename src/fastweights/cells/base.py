@@ -31,6 +31,8 @@ class RecurrentLayer(nn.Module):
     """
 
     state_type: ClassVar[type[NamedTuple]]
+    tensor_settings: ClassVar[tuple[str, ...]] = ()
+    """Settings that may be tensors of no dimensions too; under `torch.func.vmap` each member then has its own."""
 
     def __init__(self, input_size: int, hidden_size: int, *, batch_first: bool) -> None:
         super().__init__()

@@ -48,6 +48,7 @@ class FastWeightRNN(RecurrentLayer):
     """
 
     state_type: ClassVar[type[FastWeightState]] = FastWeightState
+    tensor_settings: ClassVar[tuple[str, ...]] = ("decay", "fast_learning_rate")
 
     def __init__(
         self,

@@ -18,17 +18,18 @@ def reproduce(
     root: Path,
     place: Place,
     follow: Follow,
+    population: int = 1,
 ) -> tuple[Outcome, list[RunDirectory]]:
     """Bring all runs of a preset to their end, resuming what is there, and reduce them.
 
     `follow` opens what observes each of the stages: "screening", "runs", and "further runs" as often as there are any.
-    Returns what the experiment shows and the runs that it reports.
+    `population` is that of `run_all`. Returns what the experiment shows and the runs that it reports.
     """
 
     def stage(name: str, configs: list[RunConfig]) -> list[RunDirectory]:
         completed = [complete(config) for config in configs]
         with follow(name, completed) as observe:
-            return run_all(completed, root, place=place, observe=observe)
+            return run_all(completed, root, place=place, observe=observe, population=population)
 
     candidates = experiment.screening(preset)
     screened = stage("screening", candidates) if candidates else []

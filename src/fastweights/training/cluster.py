@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ _CONNECT_SECONDS = 10.0
 class DaskCluster:
     """The cluster of a running Dask scheduler; it queues what its workers have no room for.
 
-    Each run is a process of its own beside the Dask worker that attends to it, as it would be on one machine. A run
-    whose Dask worker dies is given to another one and goes on from its newest checkpoint. If this process dies, the
-    runs that have begun go on to their end.
+    Each run, or population of runs, is a process of its own beside the Dask worker that attends to it, as it would be
+    on one machine. A run whose Dask worker dies is given to another one and goes on from its newest checkpoint. If this
+    process dies, the runs that have begun go on to their end.
 
     Args:
         address: of the scheduler, as in "tcp://10.0.0.1:8786".
@@ -52,14 +53,13 @@ class DaskCluster:
         self._client.subscribe_topic(self._topic, self._hear)
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def start(self, run: RunDirectory, say: Say) -> _Attempt:
+    def start(self, runs: Sequence[RunDirectory], say: Say) -> _Attempt:
         """See `Place`. Raises RunError if the scheduler is gone."""
         if self._client.status != "running":
             raise RunError(self._gone())
-        key = f"{run.path.name}-{uuid.uuid4().hex}"
-        future = self._client.submit(
-            _attend, str(run.path.resolve()), key, self._topic, self._silence, key=key, pure=False
-        )
+        key = f"{runs[0].path.name}-{uuid.uuid4().hex}"
+        paths = [str(run.path.resolve()) for run in runs]
+        future = self._client.submit(_attend, paths, key, self._topic, self._silence, key=key, pure=False)
         attempt = self._attempts[key] = _Attempt(self._client, future, say)
         future.add_done_callback(lambda _: self._end(key))
         return attempt
@@ -131,13 +131,14 @@ def _stop(key: str) -> None:
         _attended[key].stop()
 
 
-def _attend(path: str, key: str, topic: str, silence: float) -> list[dict[str, Any]]:
-    """Train a run beside this Dask worker. Progress goes out as events, which may be late; what counts is returned."""
+def _attend(paths: list[str], key: str, topic: str, silence: float) -> list[dict[str, Any]]:
+    """Train runs beside this Dask worker. Progress goes out as events, which may be late; what counts is returned."""
     from distributed import get_worker
 
-    if not (Path(path) / "config.json").is_file():
+    missing = [path for path in paths if not (Path(path) / "config.json").is_file()]
+    if missing:
         where = "the runs must lie on a file system that all hosts share"
-        return [{"failed": f"{path} is not there on this host; {where}"}, {"ended": ""}]
+        return [{"failed": f"{missing[0]} is not there on this host; {where}"}, {"ended": ""}]
     dask_worker = get_worker()
     last: list[dict[str, Any]] = []
 
@@ -147,7 +148,7 @@ def _attend(path: str, key: str, topic: str, silence: float) -> list[dict[str, A
         else:
             dask_worker.log_event(topic, {**message, "key": key})
 
-    worker = _attended[key] = Worker(RunDirectory(Path(path)), say, silence=silence)
+    worker = _attended[key] = Worker([RunDirectory(Path(path)) for path in paths], say, silence=silence)
     try:
         worker.join()
     finally:

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int32, Int64, UInt8
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -30,6 +30,9 @@ from fastweights.training.records import RunDirectory
 from fastweights.training.repair import set_damage_aside
 
 Status = Literal["finished", "diverged"]
+Ending = tuple[Status, str]
+"""How a run ended, and why."""
+Notify = Callable[[dict[str, Any]], None]
 # Evaluation wants few, large batches; this many sequences stay inside the processor's caches.
 _EVALUATION_BATCH = 1_000
 _NOTICE_SECONDS = 0.5
@@ -58,6 +61,8 @@ class Progress:
     best_error: float = math.inf
     best_nll: float = math.inf
     zeros_in_a_row: int = 0
+    members: int = 1
+    """The most runs that were trained together with this one in a population, itself included."""
 
 
 def complete(config: RunConfig) -> RunConfig:
@@ -161,9 +166,12 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
+        self.random_state: Tensor | None = None
+        """torch's, where it is not the process's own: a member of a population draws nothing from that."""
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
         self._load_data()
         self._restore()
+        self.start_clock()
 
     def _load_data(self) -> None:
         task, config = build_task(self.config), self.config
@@ -203,7 +211,7 @@ class Trainer:
             return
         trainer = {
             "optimizer": self.optimizer.state_dict(),
-            "rng": torch.get_rng_state(),
+            "rng": torch.get_rng_state() if self.random_state is None else self.random_state,
             "progress": dataclasses.asdict(self.progress),
         }
         saved = checkpoint.Checkpoint(self.model.state_dict(), self.best, trainer)
@@ -211,25 +219,33 @@ class Trainer:
 
     def update(self) -> Float[Tensor, ""]:
         """One update; returns the mini-batch's mean NLL before it."""
-        config, step = self.config, self.progress.step
-        batch = self._mini_batch(step)
-        rows = self.group.share(batch)
-        tokens, targets = self.data["train"]
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(
-                step, start=config.learning_rate, updates=config.updates, schedule=config.schedule
-            )
+        tokens, targets = self.next_batch()
         # The mean over this process's rows, weighted so that the sum over the group is the mean over the mini-batch.
-        loss = cross_entropy(self.model(tokens[rows].int()), targets[rows].long()) * (len(rows) / len(batch))
+        loss = cross_entropy(self.model(tokens), targets) * (len(targets) / self.config.batch_size)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         self.group.add([loss.detach(), *gradients])
+        self.step()
+        return loss.detach()
+
+    def next_batch(self) -> tuple[Int32[Tensor, "B T"], Int64[Tensor, " B"]]:
+        """This process's share of the next update's tokens and targets."""
+        rows = self.group.share(self._mini_batch(self.progress.step))
+        tokens, targets = self.data["train"]
+        return tokens[rows].int(), targets[rows].long()
+
+    def step(self) -> None:
+        """Let the optimiser use the gradients that the model holds."""
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(
+                self.progress.step, start=config.learning_rate, updates=config.updates, schedule=config.schedule
+            )
         if config.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         self.optimizer.step()
         self.progress.step += 1
-        return loss.detach()
 
     def _mini_batch(self, step: int) -> Tensor:
         """Row numbers of update `step`: each epoch is a fresh permutation, cut into whole mini-batches."""
@@ -262,6 +278,49 @@ class Trainer:
             "test_nll": test.nll,
         }
 
+    def start_clock(self) -> None:
+        """Count seconds from now on, beyond those of the checkpoint."""
+        self._started = time.monotonic() - self.progress.seconds
+        self._noticed = self.progress.seconds
+
+    def follow_up(self, loss: float, notify: Notify) -> Ending | None:
+        """What an update with this loss brings with it: evaluation and checkpoint when they are due, and news.
+
+        Returns the ending if the run is over.
+        """
+        config, progress = self.config, self.progress
+        progress.seconds = time.monotonic() - self._started
+        if not math.isfinite(loss):
+            return "diverged", f"the training loss was {loss} at update {progress.step}"
+        if progress.step % config.evaluate_every == 0 or progress.step == config.updates:
+            metrics = self.evaluate() | {"train_loss": loss}
+            progress.seconds = time.monotonic() - self._started
+            if self.group.is_first:
+                self.run.append_metrics(metrics | {"seconds": round(progress.seconds, 2)})
+            if not math.isfinite(metrics["validation_nll"]):
+                return "diverged", f"the validation NLL was {metrics['validation_nll']} at update {progress.step}"
+            self.save()
+            notify(metrics)
+            self._noticed = progress.seconds
+        elif progress.seconds - self._noticed > _NOTICE_SECONDS:
+            notify({"step": progress.step})
+            self._noticed = progress.seconds
+        return self.ending()
+
+    def ending(self) -> Ending | None:
+        """Why no update is left to do, if none is."""
+        if self.progress.zeros_in_a_row >= self.config.zero_evaluations:
+            return "finished", f"validation error zero {self.config.zero_evaluations} times in a row"
+        if self.progress.step >= self.config.updates:
+            return "finished", "budget used up"
+        return None
+
+    def finish(self, ending: Ending) -> None:
+        """Write the run's result."""
+        result = self.result(*ending)
+        if self.group.is_first:
+            self.run.write_result(result)
+
     def result(self, status: Status, reason: str) -> dict[str, Any]:
         """The run's record, with the best weights by validation scored on the test set."""
         progress = self.progress
@@ -287,13 +346,12 @@ class Trainer:
             "state_size": sum(math.prod(size) for size in self.model.cell.state_sizes),
             "backend": self.model.cell.backend_for(build_task(self.config).sequence_length),
             "processes": self.group.size,
+            "members": self.progress.members,
             "environment": environment.describe(),
         }
 
 
-def train(
-    run: RunDirectory, *, stop: Callable[[], bool], notify: Callable[[dict[str, Any]], None], group: Group = ALONE
-) -> bool:
+def train(run: RunDirectory, *, stop: Callable[[], bool], notify: Notify, group: Group = ALONE) -> bool:
     """Train a run from where it stands to its end.
 
     Args:
@@ -315,53 +373,25 @@ def train(
         # The first process holds the lock, and says whether there is anything to do.
         return True if group.first_says(None) else _train_on(run, stop, lambda message: None, group)
     with run.locked():
-        for path in set_damage_aside(run):
-            notify({"set aside": str(path)})
-        over = run.result() is not None
+        over = is_over(run, notify)
         return group.first_says(over) or _train_on(run, stop, notify, group)
 
 
-def _train_on(
-    run: RunDirectory, stop: Callable[[], bool], notify: Callable[[dict[str, Any]], None], group: Group
-) -> bool:
+def is_over(run: RunDirectory, notify: Notify) -> bool:
+    """Whether there is a result, once what is damaged of the run has been set aside. The caller holds the lock."""
+    for path in set_damage_aside(run):
+        notify({"set aside": str(path)})
+    return run.result() is not None
+
+
+def _train_on(run: RunDirectory, stop: Callable[[], bool], notify: Notify, group: Group) -> bool:
     with environment.threads(run.config().threads), torch.random.fork_rng(devices=[]):
         trainer = Trainer(run, group)
-        ending = _advance(trainer, stop, notify)
-        if ending is not None:
-            result = trainer.result(*ending)
-            if group.is_first:
-                run.write_result(result)
-    return ending is not None
-
-
-def _advance(
-    trainer: Trainer, stop: Callable[[], bool], notify: Callable[[dict[str, Any]], None]
-) -> tuple[Status, str] | None:
-    """Update until the run is over; returns its status and the reason, or None if it was stopped."""
-    config, progress = trainer.config, trainer.progress
-    started = time.monotonic() - progress.seconds
-    noticed = progress.seconds
-    while progress.step < config.updates and progress.zeros_in_a_row < config.zero_evaluations:
-        if trainer.group.any(stop()):
-            trainer.save()
-            return None
-        loss = float(trainer.update())
-        progress.seconds = time.monotonic() - started
-        if not math.isfinite(loss):
-            return "diverged", f"the training loss was {loss} at update {progress.step}"
-        if progress.step % config.evaluate_every == 0 or progress.step == config.updates:
-            metrics = trainer.evaluate() | {"train_loss": loss}
-            progress.seconds = time.monotonic() - started
-            if trainer.group.is_first:
-                trainer.run.append_metrics(metrics | {"seconds": round(progress.seconds, 2)})
-            if not math.isfinite(metrics["validation_nll"]):
-                return "diverged", f"the validation NLL was {metrics['validation_nll']} at update {progress.step}"
-            trainer.save()
-            notify(metrics)
-            noticed = progress.seconds
-        elif progress.seconds - noticed > _NOTICE_SECONDS:
-            notify({"step": progress.step})
-            noticed = progress.seconds
-    if progress.zeros_in_a_row >= config.zero_evaluations:
-        return "finished", f"validation error zero {config.zero_evaluations} times in a row"
-    return "finished", "budget used up"
+        ending = trainer.ending()
+        while ending is None:
+            if group.any(stop()):
+                trainer.save()
+                return False
+            ending = trainer.follow_up(float(trainer.update()), notify)
+        trainer.finish(ending)
+    return True

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastweights.training.records import RunDirectory
@@ -20,20 +20,20 @@ _STOPPING_SECONDS = 60.0
 
 
 class Worker:
-    """Trains `run` in a process of its own (see worker.py).
+    """Trains runs in a process of their own (see worker.py).
 
     Args:
-        run: its directory.
+        runs: their directories; several are trained together.
         say: told what the worker says, from a thread, and last of all `{"ended": <what its end was>}`.
         silence: seconds without a word after which it is killed as hanging; a working one speaks twice a second.
     """
 
-    def __init__(self, run: RunDirectory, say: Say, *, silence: float) -> None:
+    def __init__(self, runs: Sequence[RunDirectory], say: Say, *, silence: float) -> None:
         self._say = say
         self._silence = silence
         self._heard = time.monotonic()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "fastweights.training.worker", str(os.getpid()), str(run.path)],
+            [sys.executable, "-m", "fastweights.training.worker", str(os.getpid()), *(str(run.path) for run in runs)],
             stdout=subprocess.PIPE,
             text=True,
             # A Ctrl-C in the terminal reaches only this process, which then stops the workers in order.

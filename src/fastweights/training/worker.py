@@ -2,7 +2,7 @@
 
 Standard output carries one JSON object a line, each with the "run" that it is about: metrics, steps, what was set aside
 as damaged, and at the end "over", "in use" (by another process) or "failed" with the message.
-SIGTERM, SIGINT or the death of the process that started it stop the run with a checkpoint.
+SIGTERM, SIGINT or the death of the process that started it stop the runs with a checkpoint.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from fastweights.errors import RunError
 from fastweights.training.loop import train
+from fastweights.training.population import Outcome, train_together
 from fastweights.training.records import RunDirectory, RunInUse
 
 
-def main(parent: int, path: str) -> None:
-    """Train the run in `path` for as long as the process `parent` lives.
+def main(parent: int, *paths: str) -> None:
+    """Train the runs in `paths`, several as a population, for as long as the process `parent` lives.
 
     The parent says its own id: it may be gone before this process has imported torch and could ask.
     """
     stopped = False
-    warnings.simplefilter("ignore")  # whoever started the run has built the same model and shown them
+    warnings.simplefilter("ignore")  # whoever started the runs has built the same models and shown them
 
     def stop(signum: int, frame: Any) -> None:
         nonlocal stopped
@@ -35,21 +37,37 @@ def main(parent: int, path: str) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    run = RunDirectory(Path(path))
+    failed = False
+    runs = [RunDirectory(Path(path)) for path in paths]
+    for run, outcome in _train(runs, lambda: stopped or os.getppid() != parent):
+        _say(run, _last_word(outcome))
+        if isinstance(outcome, Exception) and not isinstance(outcome, RunInUse):
+            run.record_failure("".join(traceback.format_exception(outcome)))
+            failed = True
+    sys.exit(failed)
 
-    def say(message: dict[str, Any]) -> None:
-        _print(message | {"run": run.path.name})
 
+def _train(runs: Sequence[RunDirectory], stop: Callable[[], bool]) -> Iterator[tuple[RunDirectory, Outcome]]:
+    if len(runs) > 1:
+        yield from train_together(runs, stop=stop, notify=_say)
+        return
+    (run,) = runs
     try:
-        over = train(run, stop=lambda: stopped or os.getppid() != parent, notify=say)
-    except RunInUse:
-        say({"in use": True})
+        yield run, train(run, stop=stop, notify=lambda message: _say(run, message))
     except Exception as error:
-        say({"failed": str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"})
-        run.record_failure(traceback.format_exc())
-        sys.exit(1)
-    else:
-        say({"over": over})
+        yield run, error
+
+
+def _last_word(outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, RunInUse):
+        return {"in use": True}
+    if isinstance(outcome, Exception):
+        return {"failed": str(outcome) if isinstance(outcome, RunError) else f"{type(outcome).__name__}: {outcome}"}
+    return {"over": outcome}
+
+
+def _say(run: RunDirectory, message: dict[str, Any]) -> None:
+    _print(message | {"run": run.path.name})
 
 
 def _print(message: dict[str, Any]) -> None:
@@ -60,4 +78,4 @@ def _print(message: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), *sys.argv[2:])
