@@ -1,5 +1,6 @@
 """The benchmark: its gate, its arithmetic, and that it measures what it says. Speeds are not tested."""
 
+import dataclasses
 import json
 import math
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 import torch
 
-from fastweights.bench import gate, measure, run
+from fastweights.bench import gate, measure, population, run
 from fastweights.bench.contenders import all_contenders
 from fastweights.bench.points import Point, fast_weight_flops
 from fastweights.errors import RunError
@@ -64,3 +65,17 @@ def test_a_run_measures_every_contender_or_says_why_not(monkeypatch, tmp_path):
     assert [path.name for path in saved] == ["bench.json", "bench.md", "bench.svg", "bench.png"]
     assert len(json.loads(saved[0].read_text())["measurements"]) == len(report.measurements)
     assert "gate: " in summary(report)
+
+
+def test_populations_are_timed_beside_their_members(tmp_path):
+    report = population.run(lambda what: None, cells=("irnn",), hidden_sizes=(4,), members=(3,))
+    (measured,) = report.measurements
+    assert measured.speed_up == pytest.approx(3 * measured.alone / measured.together)
+    saved = [path.name for path in population.save(report, tmp_path)]
+    assert saved == ["population.json", "population.md"]
+    (kept,) = json.loads((tmp_path / "population.json").read_text())["measurements"]
+    assert kept["together_p20"] <= kept["together"] <= kept["together_p80"]
+    slower = dataclasses.replace(measured, alone=1.0, together=4.0)
+    told = population.summary(dataclasses.replace(report, measurements=[slower]))
+    assert "0 of 1 populations are faster" in told
+    assert "0.75 to 0.75" in told

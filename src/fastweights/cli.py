@@ -335,7 +335,8 @@ class Bench:
     """Time the recurrences beside each other and beside torch's own layers, after checking their results."""
 
     preset: str = "quick"
-    """Which sizes: quick (Table 1 with 50 units), targets (those and long sequences) or full (all sizes; hours)."""
+    """Which sizes: quick (Table 1 with 50 units), targets (those and long sequences) or full (all sizes; hours); or
+    population: what training several runs together in a process gains."""
     output: Path = Path("runs/bench")
     """Folder for the table, the figure and the measurements."""
     json: bool = False
@@ -346,9 +347,12 @@ class Bench:
         from fastweights.bench.run import run
         from fastweights.report.bench import save, summary, terminal_tables, values
 
-        if self.preset not in PRESETS:
-            raise unknown_name("preset", self.preset, PRESETS)
+        if self.preset not in (*PRESETS, "population"):
+            raise unknown_name("preset", self.preset, (*PRESETS, "population"))
         _make_folder("output", self.output)
+        if self.preset == "population":
+            self._time_populations()
+            return
         report = run(PRESETS[self.preset], lambda point: _messages.print(f"timing {point}", highlight=False))
         saved = save(report, self.output)
         if self.json:
@@ -356,6 +360,19 @@ class Bench:
             return
         for table in terminal_tables(report):
             _output.print(table)
+        print(summary(report))
+        for path in saved:
+            _output.print(f"saved {path}", highlight=False, soft_wrap=True)
+
+    def _time_populations(self) -> None:
+        from fastweights.bench.population import markdown_table, run, save, summary, values
+
+        report = run(lambda what: _messages.print(f"timing {what}", highlight=False))
+        saved = save(report, self.output)
+        if self.json:
+            print(json.dumps(values(report), indent=2))
+            return
+        print(markdown_table(report))
         print(summary(report))
         for path in saved:
             _output.print(f"saved {path}", highlight=False, soft_wrap=True)
