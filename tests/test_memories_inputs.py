@@ -120,6 +120,14 @@ def test_pairs_must_match() -> None:
         (lambda: m.learn(m.hebb, [[1.0]], [[1.0]], learning_rate=0.0), "learning_rate must be finite and above 0"),
         (lambda: m.integrate(m.hebb, [[1.0]], [[1.0]], duration=1.0, steps=0), "steps must be at least 1"),
         (lambda: m.capacity_curve(m.CorrelationMemory, 8, []), "counts must name at least one"),
+        (lambda: m.capacity_curve(m.HopfieldNetwork, 8, [2], kind="heteroassociative"), "patterns, not pairs"),
+        (lambda: m.hebb_flow([[1.0]], [[1.0]], NAN), "time must be finite, got nan"),
+        (
+            lambda: m.basin_curve(m.HopfieldNetwork().store(GOOD), GOOD, []),
+            "fractions must name at least one",
+        ),
+        (lambda: m.hopfield_theory.dense_capacity(10**6, 100), "above 1e308"),
+        (lambda: m.modern_capacity(10**6, radius=10.0), "above 1e308 patterns"),
         (lambda: m.mixtures(GOOD), "number of patterns must be at least 3, got 2"),
         (lambda: m.fixed_points(m.HopfieldNetwork().store([[1.0] * 21])), "needs N ≤ 20, got N = 21"),
         (lambda: m.gamma_memory.impulse_responses(2, 1.5, 3), r"resolution must be in \(0, 1\], got 1.5"),
@@ -149,6 +157,7 @@ def test_every_public_name_exists() -> None:
     ("call", "message"),
     [
         (lambda: m.CorrelationMemory().store(None), "keys must be an array of numbers"),
+        (lambda: m.CorrelationMemory("fast"), "learning_rate must be finite and above 0, got 'fast'"),
         (lambda: m.DeltaMemory(epochs=1.5), "epochs must be a whole number, got 1.5"),
         (lambda: m.random_signs(2.5, 4), "count must be a whole number, got 2.5"),
         (lambda: m.overlap(torch.ones(2, 3), torch.ones(4, 3)), r"each state of shape \(2, 3\), got \(4, 3\)"),

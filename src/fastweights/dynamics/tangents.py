@@ -73,6 +73,8 @@ def product_norm(
     """
     if len(inputs) == 0:
         raise UsageError("inputs must hold at least one step")
+    if iterations < 1:
+        raise UsageError(f"iterations must be at least 1, got {iterations!r}")
     for name, part in (("source", source), ("target", target)):
         if part is not None and not 0 <= part < len(state):
             raise UsageError(f"{name} must be in 0..{len(state) - 1} or None, got {part!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -73,8 +73,8 @@ def covariance(name: str, value: ArrayLike) -> Float[Tensor, "N N"]:
 
 
 def positive(name: str, value: float) -> float:
-    """`value` if it is finite and above zero."""
-    if not 0 < value < float("inf"):
+    """`value` if it is a number, finite and above zero."""
+    if not isinstance(value, Real) or not 0 < value < float("inf"):
         raise UsageError(f"{name} must be finite and above 0, got {value!r}")
     return value
 

@@ -78,6 +78,8 @@ def basin_curve(
         trials: flips to try for every pattern and fraction, ≥ 1.
         update, generator: see `HopfieldNetwork.relax`; the generator also chooses what is flipped.
     """
+    if not fractions:
+        raise UsageError("fractions must name at least one fraction, got an empty sequence")
     ξ = signs("patterns", patterns, like=network.weights).repeat(at_least("trials", trials, 1), 1)
     rates = []
     for fraction in fractions:

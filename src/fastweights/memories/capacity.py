@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, get_args
 
@@ -51,6 +52,8 @@ def capacity_curve(
     if kind not in get_args(Kind):
         raise unknown_name("kind", kind, get_args(Kind))
     at_least("trials", trials, 1)
+    if kind == "heteroassociative" and "values" not in inspect.signature(make_memory().store).parameters:
+        raise UsageError('kind must be "autoassociative": this memory stores patterns, not pairs')
     errors = torch.zeros(len(counts), trials, 2, dtype=torch.float64)
     for point, count in enumerate(counts):
         for trial in range(trials):

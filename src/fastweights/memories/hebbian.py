@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fastweights.errors import UsageError
 from fastweights.memories._inputs import ArrayLike, covariance, rows
 
 
@@ -43,6 +45,8 @@ def hebb_flow(
         time: t, of either sign.
         decay: γ.
     """
+    if not math.isfinite(time):
+        raise UsageError(f"time must be finite, got {time!r}")
     C = covariance("covariance_matrix", covariance_matrix)
     W = rows("weights", weights, size=len(C), like=C)
     identity = torch.eye(len(C), dtype=C.dtype, device=C.device)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import erf, erfc
 
+from fastweights.errors import UsageError
 from fastweights.memories._inputs import at_least, positive
 
 
@@ -58,7 +59,12 @@ def dense_capacity(units: int, power: int) -> float:
     """N^{n−1} / (2 (2n−3)!! ln N): the same for energy −Σ (ξᵀx)ⁿ (Krotov & Hopfield 2016), N ≥ 2 and n ≥ 2."""
     at_least("power", power, 2)
     double_factorial = math.prod(range(1, 2 * power - 2, 2))
-    return math.pow(at_least("units", units, 2), power - 1) / (2 * double_factorial * math.log(units))
+    try:
+        # Whole numbers do not overflow; their quotient may.
+        capacity: float = at_least("units", units, 2) ** (power - 1) / (2 * double_factorial) / math.log(units)
+    except OverflowError as error:
+        raise UsageError(f"power = {power} with {units} units gives a capacity above 1e308; decrease one") from error
+    return capacity
 
 
 def _sqrt_twice_load(y: float) -> float:

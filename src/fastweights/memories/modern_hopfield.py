@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from scipy.special import lambertw
+from scipy.special import wrightomega
 from torch import Tensor
 
 from fastweights.errors import UsageError
@@ -72,6 +73,9 @@ class ModernHopfield:
         return Descent(path, self.energy(path))
 
 
+_LARGEST_LOG = math.log(sys.float_info.max)
+
+
 class ModernCapacity(NamedTuple):
     """The base `c` of the bound, and the number of patterns `patterns` that it guarantees."""
 
@@ -103,10 +107,13 @@ def modern_capacity(
     squared = positive("radius", radius) ** 2
     a = 2 / free * (1 + math.log(2 * β * squared * p * free))
     b = 2 * squared * β / 5
-    c = b / float(lambertw(math.exp(a + math.log(b))).real)
+    c = b / float(wrightomega(a + math.log(b)))  # ω(x) = W₀(eˣ), without the overflow of eˣ
     if c < (2 / math.sqrt(p)) ** (4 / free):
         raise UsageError(
             f"the bound needs c ≥ (2/√p)^(4/(d−1)) = {(2 / math.sqrt(p)) ** (4 / free):.4g}, but c = {c:.4g} "
             f"for dimension {dimension}, inverse_temperature {β:g} and radius {radius:g}; increase one of them"
         )
-    return ModernCapacity(c, math.sqrt(p) * c ** (free / 4))
+    log_patterns = math.log(p) / 2 + free / 4 * math.log(c)
+    if log_patterns > _LARGEST_LOG:
+        raise UsageError(f"dimension {dimension} gives a bound above 1e308 patterns; decrease it")
+    return ModernCapacity(c, math.exp(log_patterns))

@@ -168,11 +168,13 @@ class _Stage:
 
 def _names(configs: list[RunConfig]) -> dict[str, str]:
     """What tells each run from the others; of runs that differ in their seed alone, also what they train."""
-    names = varied(configs) or ("cell", "hidden_size")
-    return {
-        config.run_id: ", ".join(_in_words(name, settings(config).get(name)) for name in (*names, "seed"))
-        for config in configs
-    }
+    names = (*(varied(configs) or ("cell", "hidden_size")), "seed")
+
+    def name_of(config: RunConfig) -> str:
+        own = settings(config)
+        return ", ".join(_in_words(name, own[name]) for name in names if name in own)
+
+    return {config.run_id: name_of(config) for config in configs}
 
 
 def _in_words(name: str, value: Option | None) -> str:
