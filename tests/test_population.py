@@ -1,5 +1,6 @@
 """A population trains each of its members as if it were alone, and nothing that befalls one of them touches another."""
 
+import dataclasses
 import math
 import os
 import signal
@@ -166,14 +167,16 @@ class TestRuns:
             same_but_for_rounding(run, alone(tmp_path / "alone", run.config()))
 
     def test_one_that_stops_early_leaves_the_others_training(self, tmp_path):
-        quick = small(hidden_size=20, updates=3_000, learning_rate=1e-2, zero_evaluations=3)
-        slow = small(hidden_size=20, updates=3_050, learning_rate=1e-4, zero_evaluations=3, seed=1)
+        quick = small(
+            hidden_size=20, updates=500, learning_rate=1e-2, evaluate_every=50, zero_evaluations=3, validation_size=20
+        )
+        slow = dataclasses.replace(quick, updates=520, learning_rate=1e-4, seed=1)
         runs = directories(tmp_path, [quick, slow])
         together(runs)
         assert "zero 3 times in a row" in runs[0].result()["reason"]
-        assert runs[0].result()["updates"] < 3_000
+        assert runs[0].result()["updates"] < 500
         assert [line["validation_error"] for line in runs[0].metrics()][-3:] == [0, 0, 0]
-        assert runs[1].result()["updates"] == 3_050
+        assert runs[1].result()["updates"] == 520
         assert runs[1].result()["reason"] == "budget used up"
         assert math.isfinite(runs[1].result()["test_nll"])
 
@@ -210,7 +213,7 @@ class TestRuns:
         assert runs[0].result()["status"] == "finished"
 
     def test_killed_and_resumed_together_the_bits_are_those_of_an_undisturbed_population(self, tmp_path):
-        configs = members_of("fast_weights", updates=2_000)
+        configs = members_of("fast_weights", updates=400)
         undisturbed = directories(tmp_path / "undisturbed", configs)
         together(undisturbed)
         runs = directories(tmp_path / "killed", configs)
