@@ -79,3 +79,9 @@ def test_populations_are_timed_beside_their_members(tmp_path):
     told = population.summary(dataclasses.replace(report, measurements=[slower]))
     assert "0 of 1 populations are faster" in told
     assert "0.75 to 0.75" in told
+
+
+def test_a_population_that_trains_something_else_is_not_timed(monkeypatch):
+    monkeypatch.setattr(population.Population, "update", lambda self: [0.5] * len(self._members))
+    with pytest.raises(RunError, match="nothing was timed: the losses of update 1"):
+        population.run(lambda what: None, cells=("irnn",), hidden_sizes=(4,), members=(2,))

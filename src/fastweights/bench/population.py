@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 from fastweights.bench.measure import side_by_side
+from fastweights.errors import RunError
 from fastweights.training import environment
 from fastweights.training.config import RunConfig
 from fastweights.training.loop import Trainer, complete
@@ -22,6 +24,8 @@ from fastweights.training.records import RunDirectory, write_atomically
 CELLS = ("fast_weights", "irnn", "lstm", "associative_lstm")
 HIDDEN_SIZES = (20, 50, 100)
 MEMBERS = (4, 8)
+_CHECKED_UPDATES = 5
+_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,14 @@ def run(
     hidden_sizes: tuple[int, ...] = HIDDEN_SIZES,
     members: tuple[int, ...] = MEMBERS,
 ) -> Report:
-    """Time updates of Table 1's protocol, on the GPU if there is one.
+    """Time updates of Table 1's protocol, on the GPU if there is one, after a check that they are the same updates.
 
     Args:
         notify: told what is being measured.
         cells, hidden_sizes, members: every combination is measured.
+
+    Raises:
+        RunError: a population's losses are not those of its members alone; no time is told then.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     measurements = []
@@ -79,12 +86,21 @@ def run(
 
 def _measure(cell: str, hidden_size: int, members: int, device: str) -> Measurement:
     with tempfile.TemporaryDirectory() as folder:
-        trainers = [_trainer(Path(folder), cell, hidden_size, seed, device) for seed in range(members + 1)]
-    alone, population = trainers.pop(), Population(trainers)
+        singles = [_trainer(Path(folder), cell, hidden_size, seed, device) for seed in range(members)]
+        population = Population([_trainer(Path(folder), cell, hidden_size, seed, device) for seed in range(members)])
+    _check(population, singles)
     # Both end with the losses as numbers, for which a GPU has to be waited.
-    timings = side_by_side({"alone": lambda: float(alone.update()), "together": population.update})
+    timings = side_by_side({"alone": lambda: float(singles[0].update()), "together": population.update})
     one, all_ = timings["alone"], timings["together"]
     return Measurement(cell, hidden_size, members, one.median, one.p20, one.p80, all_.median, all_.p20, all_.p80)
+
+
+def _check(population: Population, singles: list[Trainer]) -> None:
+    """Raise RunError unless the first losses are those of the members alone, but for rounding."""
+    for update in range(_CHECKED_UPDATES):
+        expected, found = [float(single.update()) for single in singles], population.update()
+        if not all(math.isclose(a, b, rel_tol=_TOLERANCE) for a, b in zip(expected, found, strict=True)):
+            raise RunError(f"nothing was timed: the losses of update {update + 1} are {found}, alone {expected}")
 
 
 def _trainer(folder: Path, cell: str, hidden_size: int, seed: int, device: str) -> Trainer:
