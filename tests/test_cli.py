@@ -205,6 +205,9 @@ def test_reproduce_prints_the_table_saves_the_figure_and_runs_nothing_twice(tmp_
     assert {row["cell"] for row in table["rows"]} >= {"irnn", "lstm", "fast_weights"}
     assert "updates" not in again.stderr  # no worker had anything to report
     assert os.listdir(tmp_path / "runs") == ["section-4-1"]
+    so_far = subprocess.run([*command, "--so-far"], cwd=tmp_path, capture_output=True, text=True)
+    assert "9 runs to report are over, and 0 that are known to be wanted are not" in " ".join(so_far.stderr.split())
+    assert so_far.stdout == first.stdout
 
 
 def test_run_errors_are_not_usage_errors():

@@ -11,9 +11,9 @@ from rich.console import Console
 
 import finished_runs
 from fastweights import cells, experiments
-from fastweights.errors import UsageError
+from fastweights.errors import RunError, UsageError
 from fastweights.experiments import capacity, fairness, length_transfer
-from fastweights.experiments._reproduce import reproduce
+from fastweights.experiments._reproduce import reproduce, so_far
 from fastweights.experiments._selection import SCREENING_SEED, Budget, best
 from fastweights.report.files import save
 from fastweights.report.tables import markdown_table, remarks, terminal_table
@@ -223,6 +223,51 @@ class Pretending:
 
     def wait(self):
         pass
+
+
+@contextmanager
+def unobserved(name, configs):
+    yield lambda run, message: None
+
+
+class TestSoFar:
+    @pytest.mark.parametrize(
+        ("name", "step"), [("table-1", 41), ("layer-norm", 13), ("readings", 3), ("capacity", 37), ("fairness", 29)]
+    )
+    def test_it_shows_what_is_over_and_in_the_end_all(self, name, step, tmp_path):
+        """Interrupted ever later: rows come as their runs end, and looking starts nothing."""
+        experiment, preset = experiments.load(name), "standard"
+        place = Pretending(lambda c: c.learning_rate if c.task_options["num_pairs"] <= 4 else 0.5)
+        begin, limit = place.start, 1
+
+        def start(*arguments):
+            if len(place.started) >= limit:
+                raise KeyboardInterrupt
+            return begin(*arguments)
+
+        place.start = start
+        with pytest.raises(RunError, match="no run to report is over"):
+            so_far(experiment, preset, root=tmp_path)
+        rows, whole = [], None
+        while whole is None:
+            try:
+                whole, all_runs = reproduce(experiment, preset, root=tmp_path, place=place, follow=unobserved)
+            except KeyboardInterrupt:
+                limit += step
+            started = len(place.started)
+            try:
+                outcome, runs, left = so_far(experiment, preset, root=tmp_path)
+            except RunError:
+                continue
+            assert (left == 0) == (whole is not None)
+            assert all(run.is_over() for run in runs)
+            assert sum(row.runs for row in outcome.rows) >= len(runs)
+            rows.append(len(outcome.rows))
+            assert len(place.started) == started
+        assert rows == sorted(rows)
+        assert len(set(rows)) > 2
+        assert outcome == whole
+        assert {run.path for run in runs} == {run.path for run in all_runs}
 
 
 class TestCapacity:

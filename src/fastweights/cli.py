@@ -76,22 +76,35 @@ class Reproduce:
     """Folder of the run directories."""
     output: Path | None = None
     """Folder for the table, the figures and a copy of every result [default: beside the runs]."""
+    so_far: bool = False
+    """Train nothing; show what the runs that are over show, also while another process trains the rest."""
     json: bool = False
     """Print the table as JSON."""
 
     def run(self) -> None:
         experiment = experiments.load(self.experiment)
         experiment.check_preset(self.preset)
-        from fastweights.experiments._reproduce import reproduce
+        from fastweights.experiments._reproduce import reproduce, so_far
         from fastweights.report.files import save
         from fastweights.report.progress import follow
         from fastweights.report.tables import table_values, terminal_table
 
         root = self.runs / experiment.runs_folder
-        with _place(self.workers, self.scheduler) as place:
-            outcome, runs = reproduce(
-                experiment, self.preset, root=root, place=place, follow=follow(_messages), population=self.population
+        if self.so_far:
+            outcome, runs, left = so_far(experiment, self.preset, root=root)
+            _messages.print(
+                f"so far: {len(runs)} runs to report are over, and {left} that are known to be wanted are not"
             )
+        else:
+            with _place(self.workers, self.scheduler) as place:
+                outcome, runs = reproduce(
+                    experiment,
+                    self.preset,
+                    root=root,
+                    place=place,
+                    follow=follow(_messages),
+                    population=self.population,
+                )
         saved = save(outcome, runs, self.output or root / f"{self.experiment}-{self.preset}")
         if self.json:
             print(json.dumps(table_values(outcome) | {"saved": [str(path) for path in saved]}, indent=2))

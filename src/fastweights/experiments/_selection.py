@@ -26,9 +26,11 @@ class Entry:
     """Theirs; SCREENING_SEED is not among them, for what was used to select is not reported."""
 
     def reported(self, screened: Mapping[str, RunDirectory]) -> list[RunConfig]:
-        """The runs that are reported, given the screened ones by run id."""
+        """The runs that are reported, given the screened ones by run id; none before all of its own are there."""
         chosen = self.candidates[0]
         if len(self.candidates) > 1:
+            if not all(candidate.run_id in screened for candidate in self.candidates):
+                return []
             chosen = best([screened[candidate.run_id] for candidate in self.candidates])
         return [replace(chosen, seed=seed, updates=self.updates) for seed in self.seeds]
 

@@ -91,6 +91,7 @@ class Fairness(SelectedByValidation):
             if match.trained
             else _not_trained(match)
             for match in found
+            if not match.trained or (match.config.cell, match.config.hidden_size) in groups
         ]
         figures: dict[str, Picture] = {}
         for match in found:
