@@ -217,7 +217,7 @@ class TestSection41:
         assert saved[0].read_text() == markdown_table(outcome)
         assert "| Fast weights | 20 | 0.01 | 0.00–0.03 | 1.81 |" in markdown_table(outcome)
         record = json.loads((tmp_path / "out" / "runs" / f"{runs[0].path.name}.json").read_text())
-        assert record == {"result": runs[0].result(), "metrics": runs[0].metrics()}
+        assert record == {"result": runs[0].result(), "metrics": runs[0].metrics(), "elsewhere": []}
         assert saved[3].read_bytes().startswith(b"\x89PNG")
         svg = saved[2].read_text()
         for text in ("no binding learned: 1.187", "Fast weights (published", "LSTM (published", "test NLL (nats)"):

@@ -29,6 +29,9 @@ def reduced(folder, tmp_path):
         for entry in record["metrics"]:
             run.append_metrics(entry)
         run.write_result(record["result"])
+        # Records written before there were any do not name them.
+        if elsewhere := record.get("elsewhere"):
+            run.write_elsewhere(elsewhere)
         assert run.path.name == path.stem == record["result"]["run_id"]
         runs.append(run)
     return experiments.load(folder.parent.name).reduce(folder.name, runs)

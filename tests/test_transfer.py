@@ -1,5 +1,7 @@
 """Trained weights on sequences of another kind."""
 
+import shutil
+
 import pytest
 
 from fastweights.training import checkpoint
@@ -36,3 +38,25 @@ def test_a_run_without_an_evaluation_has_no_score(run):
     saved = checkpoint.load(run.path)
     checkpoint.save(run.path, 10**6, saved._replace(best=None))
     assert score_elsewhere(run, {}) is None
+
+
+def test_a_score_outlives_the_weights(run):
+    score = score_elsewhere(run, {"num_pairs": 5})
+    for folder in run.path.glob("checkpoint-*"):
+        shutil.rmtree(folder)
+    assert score_elsewhere(run, {"num_pairs": 1}) is None
+    assert score_elsewhere(run, {"num_pairs": 5}) == score
+
+
+@pytest.mark.parametrize("text", ["", "[{", "7"])
+def test_scores_that_cannot_be_read_are_computed_again(run, text):
+    score = score_elsewhere(run, {"num_pairs": 5})
+    (run.path / "elsewhere.json").write_text(text)
+    assert score_elsewhere(run, {"num_pairs": 5}) == score
+    assert len(run.elsewhere()) == 1
+
+
+def test_a_new_result_has_no_old_scores(run):
+    score_elsewhere(run, {"num_pairs": 5})
+    run.write_result(run.result())
+    assert run.elsewhere() == []

@@ -15,11 +15,11 @@ from fastweights.training.records import RunDirectory, write_atomically
 def save(outcome: Outcome, runs: Sequence[RunDirectory], folder: Path) -> list[Path]:
     """Write `table.md`, `table.json`, the figures as SVG and PNG, and `runs/<run-id>.json`; returns what to look at.
 
-    A run's record is its result (configuration, scores, environment) and all its evaluations.
+    A run's record is its result (configuration, scores, environment), all its evaluations, and its scores elsewhere.
     """
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     for run in runs:
-        record = {"result": result_of(run), "metrics": run.metrics()}
+        record = {"result": result_of(run), "metrics": run.metrics(), "elsewhere": run.elsewhere()}
         write_atomically(folder / "runs" / f"{run.path.name}.json", json.dumps(record) + "\n")
     saved = []
     if outcome.rows:

@@ -5,6 +5,7 @@ runs/<experiment>/<run-id>/
   metrics.jsonl        one line for every evaluation
   checkpoint-<step>/   everything needed to go on from there (see checkpoint.py)
   result.json          written last, by rename; its presence means that the run is over
+  elsewhere.json       scores of the trained weights on other tasks, once something has asked for them
   error.txt            what went wrong, if anything did: a traceback for each failure
 """
 
@@ -94,6 +95,10 @@ class RunDirectory:
         return self.path / "result.json"
 
     @property
+    def _elsewhere_path(self) -> Path:
+        return self.path / "elsewhere.json"
+
+    @property
     def error_path(self) -> Path:
         """Where failures are kept."""
         return self.path / "error.txt"
@@ -117,7 +122,21 @@ class RunDirectory:
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Declare the run over."""
+        # Other weights had these scores.
+        self._elsewhere_path.unlink(missing_ok=True)
         write_atomically(self.result_path, json.dumps(result, indent=2) + "\n")
+
+    def elsewhere(self) -> list[dict[str, Any]]:
+        """The scores on other tasks. Those that cannot be read do not count: whoever wants them computes them again."""
+        try:
+            values = json.loads(self._elsewhere_path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return []
+        return values if isinstance(values, list) else []
+
+    def write_elsewhere(self, scores: list[dict[str, Any]]) -> None:
+        """Keep scores on other tasks, all that there are."""
+        write_atomically(self._elsewhere_path, json.dumps(scores) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
         """The evaluations so far, in order; a last line that was cut off while being written does not count."""

@@ -19,7 +19,22 @@ def with_task(config: RunConfig, task_options: dict[str, Option]) -> RunConfig:
 
 
 def score_elsewhere(run: RunDirectory, task_options: dict[str, Option]) -> Score | None:
-    """The score on the test set of the run's task with some options changed; None if no weights were ever the best."""
+    """The score on the test set of the run's task with some options changed; None if no weights were ever the best.
+
+    It is kept in the run directory, and read from there the next time.
+    """
+    kept = run.elsewhere()
+    for entry in kept:
+        if entry["task_options"] == task_options:
+            return Score(entry["test_errors"], entry["test_count"], entry["test_nll"])
+    score = _score(run, task_options)
+    if score is not None:
+        values = {"test_errors": score.errors, "test_count": score.total, "test_nll": score.nll}
+        run.write_elsewhere([*kept, {"task_options": task_options, **values}])
+    return score
+
+
+def _score(run: RunDirectory, task_options: dict[str, Option]) -> Score | None:
     config = replace(run.config(), device="cpu")
     saved = checkpoint.load(run.path)
     if saved is None or saved.best is None:
