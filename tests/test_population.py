@@ -34,10 +34,17 @@ def members_of(cell, **changes):
             learning_rate=rate,
             schedule=schedule,
             clip_norm=clip_norm,
+            weight_decay=weight_decay,
             **changes,
         )
-        for seed, options, rate, schedule, clip_norm in zip(
-            (3, 1, 2), own, (1e-2, 3e-3, 1e-3), ("constant", "cosine", "linear"), (0.1, None, 0.2), strict=True
+        for seed, options, rate, schedule, clip_norm, weight_decay in zip(
+            (3, 1, 2),
+            own,
+            (1e-2, 3e-3, 1e-3),
+            ("constant", "cosine", "linear"),
+            (0.1, None, 0.2),
+            (0.0, 0.1, 1.0),
+            strict=True,
         )
     ]
 

@@ -80,6 +80,8 @@ class TestConfig:
             ({"updates": 0}, "updates must be at least 1"),
             ({"learning_rate": math.nan}, "learning_rate must be finite"),
             ({"clip_norm": 0.0}, "clip_norm must be above 0"),
+            ({"weight_decay": -0.1}, "weight_decay must be finite and at least 0, got -0.1"),
+            ({"weight_decay": math.nan}, "weight_decay must be finite and at least 0, got nan"),
             ({"batch_size": 601}, "at most train_size = 600"),
             ({"device": "gpu"}, "unknown device 'gpu'"),
             ({"schedule": "cosin"}, "did you mean 'cosine'"),
@@ -157,6 +159,16 @@ class TestLoop:
         trainer.update()
         for name, p in trainer.model.named_parameters():
             expected = before[name] - 0.01 * p.grad / (p.grad.abs() + 1e-8)
+            torch.testing.assert_close(p.detach(), expected, rtol=1e-5, atol=1e-7)
+
+    def test_weight_decay_shrinks_matrices_alone_and_by_itself(self, tmp_path):
+        """An update of AdamW is Adam's, to which every matrix adds −lr · weight_decay times itself."""
+        trainer = Trainer(RunDirectory.create(tmp_path, small(learning_rate=0.01, weight_decay=5.0)))
+        before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+        trainer.update()
+        for name, p in trainer.model.named_parameters():
+            shrunk = before[name] * (0.95 if p.ndim == 2 else 1.0)
+            expected = shrunk - 0.01 * p.grad / (p.grad.abs() + 1e-8)
             torch.testing.assert_close(p.detach(), expected, rtol=1e-5, atol=1e-7)
 
     def test_clipping_bounds_the_norm_of_the_gradient(self, tmp_path):
@@ -300,8 +312,10 @@ class TestBackends:
 
 
 class TestResume:
-    def test_stopping_and_resuming_changes_nothing(self, tmp_path):
-        whole, pieces = (RunDirectory.create(tmp_path / name, small()) for name in ("whole", "pieces"))
+    @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+    def test_stopping_and_resuming_changes_nothing(self, tmp_path, weight_decay):
+        config = small(weight_decay=weight_decay)
+        whole, pieces = (RunDirectory.create(tmp_path / name, config) for name in ("whole", "pieces"))
         train_to_the_end(whole)
         for _ in range(5):
             budget = iter(range(7))

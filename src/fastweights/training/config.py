@@ -20,7 +20,7 @@ SCHEMA = 1
 
 # Fields and options that the first runs did not have. At these values they do not count for the hash: those runs keep
 # their names.
-_ADDED = {"device": "cpu"}
+_ADDED = {"device": "cpu", "weight_decay": 0.0}
 _ADDED_CELL_OPTIONS = {"lagged": False, "boundary_norm": False}
 
 _MOST_THREADS = 1024
@@ -66,6 +66,8 @@ class RunConfig:
     """Adam's learning rate at the start."""
     schedule: Schedule = "constant"
     """How the learning rate goes on from there: stays, or falls to zero over the budget, linearly or as a cosine."""
+    weight_decay: float = 0.0
+    """Each update shrinks every matrix by this share of the learning rate (AdamW); biases and gains are left."""
     clip_norm: float | None = None
     """Largest norm of the gradient over all parameters; larger ones are scaled down to it. None leaves them."""
     evaluate_every: int = 1_000
@@ -93,6 +95,8 @@ class RunConfig:
             raise UsageError(f"batch_size must be at most train_size = {self.train_size}, got {self.batch_size}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UsageError(f"learning_rate must be finite and above 0, got {self.learning_rate!r}")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise UsageError(f"weight_decay must be finite and at least 0, got {self.weight_decay!r}")
         if self.schedule not in get_args(Schedule):
             raise unknown_name("schedule", self.schedule, get_args(Schedule))
         if self.device not in get_args(Device):

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int32, Int64, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fastweights import cells, tasks
@@ -123,6 +123,17 @@ def build_model(config: RunConfig) -> SequenceClassifier:
         ).to(config.device)
 
 
+def build_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+    """Adam, or AdamW if there is a weight decay (Loshchilov & Hutter 2019)."""
+    if config.weight_decay == 0:
+        return torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
 def learning_rate_at(step: int, *, start: float, updates: int, schedule: Schedule) -> float:
     """The learning rate of update `step`, counted from 0."""
     if schedule == "constant":
@@ -163,7 +174,7 @@ class Trainer:
         self.group = group
         self.config = config = run.config()
         self.model = build_model(config)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
+        self.optimizer = build_optimizer(self.model, config)
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
         self.random_state: Tensor | None = None

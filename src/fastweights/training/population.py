@@ -29,7 +29,16 @@ Outcome = bool | Exception
 """Whether a run is over, False if it was stopped; or what made it fail."""
 Notify = Callable[[RunDirectory, dict[str, Any]], None]
 
-_OWN = ("seed", "learning_rate", "schedule", "clip_norm", "updates", "evaluate_every", "zero_evaluations")
+_OWN = (
+    "seed",
+    "learning_rate",
+    "schedule",
+    "weight_decay",
+    "clip_norm",
+    "updates",
+    "evaluate_every",
+    "zero_evaluations",
+)
 
 
 def shape(config: RunConfig) -> str:
