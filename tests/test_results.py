@@ -17,7 +17,12 @@ ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "results" / "table-1" / "quick"
 BENCH = ROOT / "results" / "bench" / "cpu"
 # Every committed table, and the page that shows it whole.
-REPRODUCED = {"table-1/quick": "README.md", "layer-norm/standard": "docs/reproduction.md", "sensitivity/standard": None}
+REPRODUCED = {
+    "table-1/quick": "README.md",
+    "layer-norm/standard": "docs/reproduction.md",
+    "sensitivity/standard": None,
+    "readings/standard": "docs/reproduction.md",
+}
 
 
 def reduced(folder, tmp_path):
