@@ -232,7 +232,7 @@ def unobserved(name, configs):
 
 class TestSoFar:
     @pytest.mark.parametrize(
-        ("name", "step"), [("table-1", 41), ("layer-norm", 13), ("readings", 3), ("capacity", 37), ("fairness", 29)]
+        ("name", "step"), [("table-1", 19), ("layer-norm", 13), ("readings", 3), ("capacity", 37), ("fairness", 29)]
     )
     def test_it_shows_what_is_over_and_in_the_end_all(self, name, step, tmp_path):
         """Interrupted ever later: rows come as their runs end, and looking starts nothing."""

@@ -52,13 +52,13 @@ class TestStatistics:
         assert sorted(error for error, where in found.items() if where == "at") == [60.13, 60.23, 60.81, 62.11]
         assert set(found.values()) == {"at", "below"}
 
-    def test_verdicts_turn_at_wilsons_bounds(self):
-        low, high = wilson_interval(300, 20_000)[0], wilson_interval(400, 20_000)[1]
+    def test_verdicts_turn_at_wilsons_bounds_and_the_rounding_of_what_was_published(self):
+        low, high = wilson_interval(300, 20_000)[0] - 5e-5, wilson_interval(400, 20_000)[1] + 5e-5
         for published, expected in (
-            (low - 1e-9, "worse"), (low, "reproduced"), (high, "reproduced"), (high + 1e-9, "better"),
+            (low - 1e-9, "worse"), (low + 1e-9, "reproduced"), (high - 1e-9, "reproduced"), (high + 1e-9, "better"),
         ):  # fmt: skip
             assert verdict(published, [400, 300, 350], 20_000) == expected
-        assert verdict(0.0, [0, 0], 20_000) == "reproduced"
+        assert [verdict(0.0, [errors] * 5, 20_000) for errors in (0, 1, 4)] == ["reproduced", "reproduced", "worse"]
 
     def test_medians_are_measured_values_and_count_those_that_never_got_there(self):
         assert lower_median([3, 1, 2]) == 2
@@ -133,6 +133,12 @@ class TestSection41:
         for config in experiments.load("table-1").screening("paper"):
             assert (config.train_size, config.validation_size, config.test_size) == (100_000, 10_000, 20_000)
             assert (config.batch_size, config.embedding_size, config.input_size) == (128, 50, 100)
+
+    def test_the_standard_preset_screens_weight_decay_where_an_lstm_learns_by_heart(self):
+        screened = experiments.load("table-1").screening("standard")
+        found = {(c.cell, c.hidden_size, c.updates) for c in screened if c.weight_decay > 0}
+        assert found == {("lstm", 50, 24_000), ("lstm", 100, 24_000)}
+        assert {c.updates for c in screened if c.cell == "irnn"} == {12_000, 60_000}
 
     def test_the_quick_preset_gives_every_model_the_same_updates_on_the_full_data(self):
         experiment = experiments.load("table-1")

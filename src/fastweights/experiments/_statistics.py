@@ -46,18 +46,21 @@ def standing_remark(error: float, floor: float) -> str | None:
     }[standing(error, floor)]
 
 
+# The paper prints percentages with two decimals: its 0 may be as much as 0.005 %, one wrong answer of 20,000.
+ROUNDED = 0.00005
+
 Verdict = Literal["reproduced", "better", "worse"]
 
 
 def verdict(published: float, errors: Sequence[int], total: int) -> Verdict:
     """Where a published error stands to those of our seeds, given as numbers of wrong answers of `total`.
 
-    "reproduced" if it lies between the lower end of Wilson's interval for the best seed and the upper end of that for
-    the worst one; else ours is "better" or "worse".
+    "reproduced" if what it may have been rounded from reaches between the lower end of Wilson's interval for the best
+    seed and the upper end of that for the worst one; else ours is "better" or "worse".
     """
-    if published > wilson_interval(max(errors), total)[1]:
+    if published - ROUNDED > wilson_interval(max(errors), total)[1]:
         return "better"
-    return "worse" if published < wilson_interval(min(errors), total)[0] else "reproduced"
+    return "worse" if published + ROUNDED < wilson_interval(min(errors), total)[0] else "reproduced"
 
 
 def lower_median(values: Sequence[float]) -> float:
