@@ -85,7 +85,13 @@ def row_from_results(
         floor_remark=None if error is None else standing_remark(error, floor),
         diverged=tuple(f"seed {r['config']['seed']}: {r['reason']}" for r in results if r["status"] == "diverged"),
         remark=None,
-        settings={key: shown["config"][key] for key in ("learning_rate", "schedule", "cell_options", "task_options")},
+        settings={
+            "learning_rate": config.learning_rate,
+            "weight_decay": config.weight_decay,
+            "schedule": config.schedule,
+            "cell_options": config.cell_options,
+            "task_options": config.task_options,
+        },
     )
 
 
