@@ -12,6 +12,7 @@ from rich.console import Console
 from fastweights import cli
 from fastweights.experiments._pictures import HeatMap
 from fastweights.experiments._sweep import pictures, summarise
+from fastweights.report.names import label
 from fastweights.report.progress import follow
 from fastweights.report.sweeps import csv_text, markdown, save, summary, terminal_table, values
 from fastweights.training.config import RunConfig
@@ -45,6 +46,10 @@ def combinations(seeds=(1, 2, 3), **fields):
     """Groups of configurations that differ in nothing but the seed."""
     configs = grid(SMALL, fields, seeds)
     return [configs[start : start + len(seeds)] for start in range(0, len(configs), len(seeds))]
+
+
+def test_names_are_words_and_mathematics_stays():
+    assert label("fast_weights, layer norm on h_0, inner_steps 2") == "Fast weights, layer norm on h_0, inner steps 2"
 
 
 class TestSettings:
