@@ -22,6 +22,8 @@ REPRODUCED = {
     "layer-norm/standard": "docs/reproduction.md",
     "sensitivity/standard": None,
     "readings/standard": "docs/reproduction.md",
+    "capacity/standard": None,
+    "length-transfer/standard": None,
 }
 
 
