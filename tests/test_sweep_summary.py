@@ -15,9 +15,10 @@ from fastweights.experiments._sweep import pictures, summarise
 from fastweights.report.progress import follow
 from fastweights.report.sweeps import csv_text, markdown, save, summary, terminal_table, values
 from fastweights.training.config import RunConfig
+from fastweights.training.loop import train
 from fastweights.training.manifest import grid, settings, varied
 from fastweights.training.records import RunDirectory
-from small_runs import SMALL
+from small_runs import SMALL, small
 
 
 @pytest.fixture
@@ -119,6 +120,14 @@ class TestSummary:
 
 
 class TestFiles:
+    def test_csv_leaves_out_nothing_that_a_result_holds(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small())
+        assert train(run, stop=lambda: False, notify=lambda message: None)
+        head = set(next(csv.reader(io.StringIO(csv_text(summarise([run]))))))
+        named_otherwise = {"run_id", "config", "environment"}
+        assert run.result().keys() - head == named_otherwise
+        assert set(settings(run.config())) <= head
+
     def test_csv_has_a_line_for_each_run_and_a_column_for_each_thing(self, end):
         groups = combinations(seeds=(1, 2), decay=[0.7, 0.8])
         runs = [end(config, 10 * config.seed) for group in groups for config in group]
