@@ -15,7 +15,7 @@ from fastweights.experiments._sweep import pictures, summarise
 from fastweights.report.progress import follow
 from fastweights.report.sweeps import csv_text, markdown, save, summary, terminal_table, values
 from fastweights.training.config import RunConfig
-from fastweights.training.loop import train
+from fastweights.training.loop import build_task, train
 from fastweights.training.manifest import grid, settings, varied
 from fastweights.training.records import RunDirectory
 from small_runs import SMALL, small
@@ -154,6 +154,26 @@ class TestFiles:
         assert (heat.x_name, heat.x) == ("fast_learning_rate", ("0.5", "1"))
         assert heat.values == ((50.0, 70.0), (10.0, 30.0))
         assert heat.title == "Best over batch size"
+
+    def test_a_damaged_curve_is_left_out(self, end, tmp_path):
+        (group,) = combinations(seeds=(1, 2))
+        damaged, whole = [end(config, 10) for config in group]
+        damaged.metrics_path.write_text("{\n" + damaged.metrics_path.read_text())
+        drawn = pictures(summarise([damaged, whole]))
+        assert [curve.seed for curve in drawn["learning-curves"].curves["all runs"]] == [2]
+        assert drawn["seeds"].groups == {"all runs": (10.0, 10.0)}
+        save(summarise([damaged]), tmp_path / "out")
+
+    def test_the_floor_is_drawn_where_it_is_that_of_all(self, end, tmp_path):
+        one, two = combinations(seeds=(1,), num_pairs=[1, 2])
+        runs = [end(one[0], 10), end(two[0], 10)]
+        (alone,) = (picture for name, picture in pictures(summarise(runs[1:])).items() if name == "learning-curves")
+        assert alone.floor == build_task(two[0]).no_binding_floor().nll
+        assert pictures(summarise(runs))["learning-curves"].floor is None
+        save(summarise(runs), tmp_path / "out")
+        drawn = [(tmp_path / name / "learning-curves.svg") for name in ("out", "alone")]
+        save(summarise(runs[1:]), tmp_path / "alone")
+        assert ["no binding" in path.read_text() for path in drawn] == [False, True]
 
     def test_everything_is_saved_and_a_wide_table_is_not_cut(self, end, tmp_path):
         groups = combinations(seeds=(1, 2), decay=[0.7, 0.8], fast_learning_rate=[0.25, 1.0])
