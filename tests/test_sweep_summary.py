@@ -5,6 +5,7 @@ import io
 import json
 import math
 import time
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -18,6 +19,7 @@ from fastweights.training.config import RunConfig
 from fastweights.training.loop import build_task, train
 from fastweights.training.manifest import grid, settings, varied
 from fastweights.training.records import RunDirectory
+from finished_runs import finish
 from small_runs import SMALL, small
 
 
@@ -105,6 +107,13 @@ class TestSummary:
         assert "3 runs: 1 finished, 1 failed, 1 unfinished" in said
         assert f"{others[0].path.name}: see {others[0].error_path}" in said
         assert not pictures(summarise(others))
+
+    def test_a_run_that_failed_and_is_tried_again_has_not_failed(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small())
+        run.record_failure("Traceback: out of memory")
+        with run.locked():
+            assert summarise([run]).entries[0].status == "unfinished"
+        assert summarise([run]).entries[0].status == "failed"
 
     def test_a_damaged_result_is_a_run_that_is_not_over(self, end):
         (group,) = combinations(seeds=(1,))
@@ -257,6 +266,15 @@ class TestProgress:
         assert f"trying again {name}: killed" in said
         assert "failed decay 0.8, seed 1: out of memory" in said
         assert f"1 of 4 done, 1 running, 1 failed; best 25.00 % ({name})" in said
+
+    def test_the_pace_is_that_of_the_updates_done_since_the_beginning(self, tmp_path, monkeypatch):
+        """A run goes on from its 30th update of 40, another was over: of 80 updates, 5 in 60 s make 5 more a minute."""
+        clock = iter([0.0, 30.0, 60.0])
+        monkeypatch.setattr("fastweights.report.progress.time", SimpleNamespace(monotonic=lambda: next(clock)))
+        configs = grid(SMALL, {"decay": [0.7, 0.8]}, [1])
+        finish(tmp_path, configs[0])
+        said = self.follow(configs, [(0, {"over": True}), (1, {"step": 30}), (1, {"step": 35})], tmp_path, monkeypatch)
+        assert said.splitlines()[-1].endswith("all runs 94 %, 1.0 min left")
 
     def test_a_single_run_is_called_by_what_it_trains(self, tmp_path, monkeypatch):
         said = self.follow(grid(SMALL, {}, [1]), [(0, {"step": 10})], tmp_path, monkeypatch)
