@@ -127,6 +127,13 @@ class TestSummary:
         assert said.count("diverged: fast_weights") == 5
         assert "and 4 more" in said
 
+    def test_what_failed_is_named_before_what_diverged(self, end, tmp_path):
+        (group,) = combinations(seeds=(1, 2))
+        failed = RunDirectory.create(tmp_path / "runs", group[1])
+        failed.record_failure("Traceback: out of memory")
+        said = summary(summarise([end(group[0], 0, status="diverged"), failed]))
+        assert 0 < said.index("\nfailed: ") < said.index("\ndiverged: ")
+
 
 class TestFiles:
     def test_csv_leaves_out_nothing_that_a_result_holds(self, tmp_path):
