@@ -1,5 +1,6 @@
 """Sweeps on a Dask cluster, and what its deaths do to them: nothing, in the end."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -132,6 +133,20 @@ def test_an_interrupt_stops_the_runs_with_a_checkpoint(cluster, tmp_path):
     run = RunDirectory.create(tmp_path / "runs", config)
     wait_until(lambda: not run.in_use())
     assert checkpoint.load(run.path).trainer["progress"]["step"] > 0
+
+
+def test_a_run_that_another_process_trains_is_waited_for(cluster, tmp_path):
+    run = RunDirectory.create(tmp_path / "runs", CONFIGS[0])
+    with contextlib.ExitStack() as held:
+        held.enter_context(run.locked())
+
+        def release(run, message):
+            if "in use" in message:
+                held.close()
+
+        run_all(CONFIGS[:1], tmp_path / "runs", place=cluster.place(), observe=release, retries=0)
+    assert run.is_over()
+    assert not run.error_path.exists()
 
 
 def test_a_folder_that_the_hosts_do_not_share_is_named(cluster, tmp_path):
