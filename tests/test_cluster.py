@@ -1,7 +1,7 @@
 """Sweeps on a Dask cluster, and what its deaths do to them: nothing, in the end."""
 
+import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -135,14 +135,37 @@ def test_an_interrupt_stops_the_runs_with_a_checkpoint(cluster, tmp_path):
     assert checkpoint.load(run.path).trainer["progress"]["step"] > 0
 
 
-def test_a_folder_that_the_hosts_do_not_share_is_named(cluster, tmp_path):
-    place = cluster.place()
+def test_a_run_that_another_process_trains_is_waited_for(cluster, tmp_path):
     run = RunDirectory.create(tmp_path / "runs", CONFIGS[0])
-    shutil.rmtree(run.path)
-    said = []
-    place.start([run], said.append)
-    wait_until(lambda: said and "ended" in said[-1])
-    assert "file system that all hosts share" in said[0].get("failed", ""), said
+    with contextlib.ExitStack() as held:
+        held.enter_context(run.locked())
+
+        def release(run, message):
+            if "in use" in message:
+                held.close()
+
+        run_all(CONFIGS[:1], tmp_path / "runs", place=cluster.place(), observe=release, retries=0)
+    assert run.is_over()
+    assert not run.error_path.exists()
+
+
+def test_a_folder_that_the_hosts_do_not_share_is_named(cluster, tmp_path):
+    """Here one that is gone when the workers look."""
+    place, away = cluster.place(), tmp_path / "away"
+    attend = place.start
+
+    def start(runs, say):
+        runs[0].path.rename(away)
+        attempt = attend(runs, say)
+        attempt.wait()
+        away.rename(runs[0].path)
+        return attempt
+
+    place.start = start
+    with pytest.raises(RunError, match="file system that all hosts share"):
+        run_all(CONFIGS[:1], tmp_path / "runs", place=place, observe=lambda *said: None, retries=0)
+    run = RunDirectory.create(tmp_path / "runs", CONFIGS[0])
+    assert "file system that all hosts share" in run.error_path.read_text()
 
 
 def test_a_scheduler_that_does_not_answer_is_named():
@@ -150,3 +173,11 @@ def test_a_scheduler_that_does_not_answer_is_named():
     with pytest.raises(UsageError, match=r"nobody answers at 'tcp://127\.0\.0\.1:9'"):
         DaskCluster("tcp://127.0.0.1:9")
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("address", ["nonsense", "tcp://127.0.0.1", "tcp://127.0.0.1:port", "bogus://127.0.0.1:9"])
+def test_what_is_no_address_is_refused_at_once(address):
+    started = time.monotonic()
+    with pytest.raises(UsageError, match=r"scheduler must be an address, as tcp://10\.0\.0\.1:8786; .+"):
+        DaskCluster(address)
+    assert time.monotonic() - started < 5

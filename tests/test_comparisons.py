@@ -64,6 +64,12 @@ def test_validation_selects_never_the_test_set(finish):
     assert [(config.learning_rate, config.seed) for config in reported] == [(2e-3, 1), (2e-3, 2)]
 
 
+def test_equal_validation_errors_are_decided_by_the_nll(finish):
+    candidates = Budget((1e-3, 2e-3), updates=1_000, seeds=(1,)).entry(RunConfig(cell="irnn")).candidates
+    screened = [finish(config, nll=nll) for config, nll in zip(candidates, (0.2, 0.1), strict=True)]
+    assert best(screened) == candidates[1]
+
+
 class TestLayerNorm:
     def test_every_model_is_tried_with_and_without_at_the_same_rates(self):
         tried = {}

@@ -100,6 +100,31 @@ def test_a_process_killed_and_the_run_ended_by_one(tmp_path):
     assert run.result()["status"] == "finished"
 
 
+TRAIN_APART = """
+import os, sys
+from pathlib import Path
+from fastweights.training.distributed import launched_group
+from fastweights.training.loop import train
+from fastweights.training.records import RunDirectory
+
+run = RunDirectory.open(Path(sys.argv[1 + int(os.environ["RANK"])]))
+with launched_group(run.config()) as (group, stop):
+    train(run, stop=stop, notify=lambda message: None, group=group)
+"""
+
+
+def test_hosts_that_do_not_share_the_run_are_told_apart(tmp_path):
+    """Else one would go on from the checkpoint and the other begin anew, and both would train with the mean of that."""
+    here, there = (RunDirectory.create(tmp_path / name, SMALL) for name in ("here", "there"))
+    assert not train(here, stop=lambda: bool(here.metrics()), notify=lambda message: None)
+    (tmp_path / "apart.py").write_text(TRAIN_APART)
+    group = torchrun(2, tmp_path / "apart.py", here.path, there.path)
+    _, said = group.communicate(timeout=120)
+    assert group.returncode != 0
+    assert f"does not see the checkpoint of update 10; all hosts must share {here.path}" in said
+    assert here.result() is None
+
+
 def test_sigterm_stops_all_with_a_checkpoint(tmp_path):
     config = small(updates=10_000_000, evaluate_every=200)
     run = RunDirectory.create(tmp_path / "runs" / "train", config)

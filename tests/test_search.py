@@ -6,8 +6,8 @@ import pytest
 
 from fastweights.errors import UsageError
 from fastweights.training.records import RunDirectory
-from fastweights.training.search import Search, search
-from small_runs import SMALL
+from fastweights.training.search import Search, _median_nll, search
+from small_runs import SMALL, small
 
 pytest.importorskip("optuna")
 
@@ -69,6 +69,18 @@ def test_the_same_search_proposes_the_same_runs_and_repeats_none(train):
     assert len(train.done) == count
     longer = [run.path for batch in search(wanted(trials=12), train) for run in batch]
     assert longer[: 3 * 8] == first[: 3 * 8]  # the last batch of ten was cut short
+
+
+def test_a_proposal_is_judged_by_the_lower_median_of_its_seeds(train):
+    """The NLLs rise with the seed; the last run diverges."""
+    low, middle, high = train([small(seed=seed, learning_rate=3e-3) for seed in (1, 2, 3)])
+    (diverged,) = train([small(seed=4, learning_rate=0.06)])
+    assert [_median_nll(runs) for runs in ([high, low, middle], [low, middle, diverged], [low, diverged])] == [
+        middle.result()["validation_nll"],
+        middle.result()["validation_nll"],
+        low.result()["validation_nll"],
+    ]
+    assert _median_nll([low, diverged, diverged]) == math.inf
 
 
 def test_whole_numbers_are_proposed_for_a_whole_field(train):

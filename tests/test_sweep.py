@@ -19,6 +19,10 @@ from fastweights.training.sweep import LocalProcesses, run_all
 from small_runs import SMALL, is_running, small, wait_until
 
 ENDLESS = {"updates": 10_000_000, "evaluate_every": 10_000_000}
+DAMAGE = (
+    *("checkpoint", "result", "config"),
+    *("first metrics line", "last metrics line", "metrics line of no checkpoint", "no text in the metrics"),
+)
 CONFIGS = [small(seed=seed, updates=1_000, evaluate_every=50) for seed in (0, 1, 2)]
 
 
@@ -227,25 +231,28 @@ class TestFaults:
         first.communicate()
         assert found == undisturbed
 
-    @pytest.mark.parametrize("which", ["checkpoint", "metrics", "last metrics line", "result", "config"])
+    @pytest.mark.parametrize("which", DAMAGE)
     def test_truncated_files(self, tmp_path, undisturbed, which):
         run = RunDirectory.create(tmp_path, CONFIGS[0])
         train(run, stop=lambda: which != "result" and len(run.metrics()) == 5, notify=lambda message: None)
         path = {
             "checkpoint": next(run.path.glob("checkpoint-*")) / "trainer.pt",
-            "metrics": run.metrics_path,
-            "last metrics line": run.metrics_path,
             "result": run.result_path,
             "config": run.path / "config.json",
-        }[which]
+        }.get(which, run.metrics_path)
         whole = path.read_bytes()
-        cut = {"metrics": whole[20:], "last metrics line": whole + whole[:30]}.get(which, whole[: len(whole) // 2])
+        cut = {
+            "first metrics line": whole[20:],
+            "last metrics line": whole[:-20],  # the checkpoint that follows it is there
+            "metrics line of no checkpoint": whole + whole[:30],
+            "no text in the metrics": b"\xff" + whole,
+        }.get(which, whole[: len(whole) // 2])
         path.write_bytes(cut)
         said = []
         assert train(RunDirectory.create(tmp_path, CONFIGS[0]), stop=lambda: False, notify=said.append)
         assert outcomes([run])[run.path.name] == undisturbed[run.path.name]
         set_aside = any("set aside" in message for message in said)
-        assert set_aside == (which in ("checkpoint", "metrics", "result"))
+        assert set_aside == (which not in ("metrics line of no checkpoint", "config"))
         assert bool(list(run.path.glob("damaged-*"))) == set_aside
 
     def test_a_full_disk(self, tmp_path, undisturbed):

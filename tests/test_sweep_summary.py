@@ -5,6 +5,7 @@ import io
 import json
 import math
 import time
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -16,9 +17,11 @@ from fastweights.report.names import label
 from fastweights.report.progress import follow
 from fastweights.report.sweeps import csv_text, markdown, save, summary, terminal_table, values
 from fastweights.training.config import RunConfig
+from fastweights.training.loop import build_task, train
 from fastweights.training.manifest import grid, settings, varied
 from fastweights.training.records import RunDirectory
-from small_runs import SMALL
+from finished_runs import finish
+from small_runs import SMALL, small
 
 
 @pytest.fixture
@@ -110,6 +113,13 @@ class TestSummary:
         assert f"{others[0].path.name}: see {others[0].error_path}" in said
         assert not pictures(summarise(others))
 
+    def test_a_run_that_failed_and_is_tried_again_has_not_failed(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small())
+        run.record_failure("Traceback: out of memory")
+        with run.locked():
+            assert summarise([run]).entries[0].status == "unfinished"
+        assert summarise([run]).entries[0].status == "failed"
+
     def test_a_damaged_result_is_a_run_that_is_not_over(self, end):
         (group,) = combinations(seeds=(1,))
         run = end(group[0], 10)
@@ -122,8 +132,23 @@ class TestSummary:
         assert said.count("diverged: fast_weights") == 5
         assert "and 4 more" in said
 
+    def test_what_failed_is_named_before_what_diverged(self, end, tmp_path):
+        (group,) = combinations(seeds=(1, 2))
+        failed = RunDirectory.create(tmp_path / "runs", group[1])
+        failed.record_failure("Traceback: out of memory")
+        said = summary(summarise([end(group[0], 0, status="diverged"), failed]))
+        assert 0 < said.index("\nfailed: ") < said.index("\ndiverged: ")
+
 
 class TestFiles:
+    def test_csv_leaves_out_nothing_that_a_result_holds(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small())
+        assert train(run, stop=lambda: False, notify=lambda message: None)
+        head = set(next(csv.reader(io.StringIO(csv_text(summarise([run]))))))
+        named_otherwise = {"run_id", "config", "environment"}
+        assert run.result().keys() - head == named_otherwise
+        assert set(settings(run.config())) <= head
+
     def test_csv_has_a_line_for_each_run_and_a_column_for_each_thing(self, end):
         groups = combinations(seeds=(1, 2), decay=[0.7, 0.8])
         runs = [end(config, 10 * config.seed) for group in groups for config in group]
@@ -150,6 +175,26 @@ class TestFiles:
         assert (heat.x_name, heat.x) == ("fast_learning_rate", ("0.5", "1"))
         assert heat.values == ((50.0, 70.0), (10.0, 30.0))
         assert heat.title == "Best over batch size"
+
+    def test_a_damaged_curve_is_left_out(self, end, tmp_path):
+        (group,) = combinations(seeds=(1, 2))
+        damaged, whole = [end(config, 10) for config in group]
+        damaged.metrics_path.write_text("{\n" + damaged.metrics_path.read_text())
+        drawn = pictures(summarise([damaged, whole]))
+        assert [curve.seed for curve in drawn["learning-curves"].curves["all runs"]] == [2]
+        assert drawn["seeds"].groups == {"all runs": (10.0, 10.0)}
+        save(summarise([damaged]), tmp_path / "out")
+
+    def test_the_floor_is_drawn_where_it_is_that_of_all(self, end, tmp_path):
+        one, two = combinations(seeds=(1,), num_pairs=[1, 2])
+        runs = [end(one[0], 10), end(two[0], 10)]
+        (alone,) = (picture for name, picture in pictures(summarise(runs[1:])).items() if name == "learning-curves")
+        assert alone.floor == build_task(two[0]).no_binding_floor().nll
+        assert pictures(summarise(runs))["learning-curves"].floor is None
+        save(summarise(runs), tmp_path / "out")
+        drawn = [(tmp_path / name / "learning-curves.svg") for name in ("out", "alone")]
+        save(summarise(runs[1:]), tmp_path / "alone")
+        assert ["no binding" in path.read_text() for path in drawn] == [False, True]
 
     def test_everything_is_saved_and_a_wide_table_is_not_cut(self, end, tmp_path):
         groups = combinations(seeds=(1, 2), decay=[0.7, 0.8], fast_learning_rate=[0.25, 1.0])
@@ -233,6 +278,15 @@ class TestProgress:
         assert f"trying again {name}: killed" in said
         assert "failed decay 0.8, seed 1: out of memory" in said
         assert f"1 of 4 done, 1 running, 1 failed; best 25.00 % ({name})" in said
+
+    def test_the_pace_is_that_of_the_updates_done_since_the_beginning(self, tmp_path, monkeypatch):
+        """A run goes on from its 30th update of 40, another was over: of 80 updates, 5 in 60 s make 5 more a minute."""
+        clock = iter([0.0, 30.0, 60.0])
+        monkeypatch.setattr("fastweights.report.progress.time", SimpleNamespace(monotonic=lambda: next(clock)))
+        configs = grid(SMALL, {"decay": [0.7, 0.8]}, [1])
+        finish(tmp_path, configs[0])
+        said = self.follow(configs, [(0, {"over": True}), (1, {"step": 30}), (1, {"step": 35})], tmp_path, monkeypatch)
+        assert said.splitlines()[-1].endswith("all runs 94 %, 1.0 min left")
 
     def test_a_single_run_is_called_by_what_it_trains(self, tmp_path, monkeypatch):
         said = self.follow(grid(SMALL, {}, [1]), [(0, {"step": 10})], tmp_path, monkeypatch)

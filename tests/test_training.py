@@ -24,6 +24,23 @@ from fastweights.training.recall import recall
 from fastweights.training.records import RunDirectory, write_atomically
 from small_runs import SMALL, is_running, small, wait_until
 
+DIE_MID_CHECKPOINT = """
+import os, signal, sys
+from pathlib import Path
+from fastweights.training import checkpoint
+from fastweights.training.loop import train
+from fastweights.training.records import RunDirectory
+
+def write(folder, content, whole=checkpoint._write):
+    whole(folder, content)
+    if folder.name == "partial-30":
+        (folder / "trainer.pt").write_bytes(b"PK")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+checkpoint._write = write
+train(RunDirectory.open(Path(sys.argv[1])), stop=lambda: False, notify=lambda message: None)
+"""
+
 
 def train_to_the_end(run):
     assert train(run, stop=lambda: False, notify=lambda message: None)
@@ -337,6 +354,16 @@ class TestResume:
             kills += killed.result() is None
         assert kills >= 2
         assert checkpoint.load(killed.path).trainer["progress"]["step"] < 1_200
+        train_to_the_end(killed)
+        assert trained_bits(whole) == trained_bits(killed)
+
+    def test_sigkill_in_the_middle_of_a_checkpoint_changes_nothing(self, tmp_path):
+        """The evaluation that belongs to it stands in the metrics already."""
+        whole, killed = (RunDirectory.create(tmp_path / name, small()) for name in ("whole", "killed"))
+        train_to_the_end(whole)
+        assert subprocess.run([sys.executable, "-c", DIE_MID_CHECKPOINT, killed.path]).returncode == -signal.SIGKILL
+        assert [entry["step"] for entry in killed.metrics()] == [10, 20, 30]
+        assert checkpoint.load(killed.path).trainer["progress"]["step"] == 20
         train_to_the_end(killed)
         assert trained_bits(whole) == trained_bits(killed)
 

@@ -58,8 +58,8 @@ class LearningCurves:
     title: str
     value_name: str
     """With its unit, as in "test NLL (nats)"."""
-    floor: float
-    """The NLL at which nothing is bound."""
+    floor: float | None
+    """The NLL at which nothing is bound; None if it is not the same for all."""
     curves: dict[str, list[Curve]]
     published: dict[str, float | None] = field(default_factory=dict)
     """Test NLL at the end of each cell's curve in the paper, after its budget of 750,000 updates."""

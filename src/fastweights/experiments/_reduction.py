@@ -10,6 +10,7 @@ from fastweights.errors import RunError
 from fastweights.experiments._pictures import Curve, Strips
 from fastweights.experiments._statistics import (
     SUCCESS,
+    Verdict,
     lower_median,
     standing_remark,
     until_success,
@@ -71,9 +72,7 @@ def row_from_results(
         successes=sum(r["status"] == "finished" and r["test_errors"] <= SUCCESS * r["test_count"] for r in tested),
         runs=len(results),
         published=published,
-        verdict=None
-        if published is None or middle is None
-        else verdict(published, [r["test_errors"] for r in tested], middle["test_count"]),
+        verdict=None if published is None or middle is None else _verdict(published, results, middle["test_count"]),
         updates_to_success=_until_success(metrics, "step"),
         seconds_to_success=_until_success(metrics, "seconds"),
         nll=middle["test_nll"] if middle else None,
@@ -112,6 +111,11 @@ def strips(title: str, named: Mapping[str, Row]) -> Strips:
         {name: tuple(100 * error for error in row.errors) for name, row in named.items()},
         without={name: row.runs - len(row.errors) for name, row in named.items()},
     )
+
+
+def _verdict(published: float, results: Sequence[dict[str, Any]], total: int) -> Verdict:
+    """Of a run that diverged before its first evaluation, no answer counts as right."""
+    return verdict(published, [total if r["test_errors"] is None else r["test_errors"] for r in results], total)
 
 
 def _until_success(metrics: Sequence[list[dict[str, Any]]], key: str) -> float | None:

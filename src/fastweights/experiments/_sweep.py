@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from itertools import combinations
 from statistics import median_low
 from typing import Any, Literal
 
+from fastweights.errors import RunError
 from fastweights.experiments._pictures import Curve, HeatMap, LearningCurves, Picture, Strips
 from fastweights.training.config import RunConfig
 from fastweights.training.loop import build_task
@@ -180,9 +182,20 @@ def _strips(best: Sequence[Combination]) -> Strips:
 
 
 def _learning_curves(best: Sequence[Combination]) -> LearningCurves:
-    floor = build_task(best[0].entries[0].config).no_binding_floor().nll
-    curves = {each.name: [_curve(entry) for entry in each.entries if entry.result] for each in best}
+    floors = {build_task(each.entries[0].config).no_binding_floor().nll for each in best}
+    floor = floors.pop() if len(floors) == 1 else None
+    curves = {each.name: _curves(each) for each in best}
     return LearningCurves(_title("Learning curves", best), "validation NLL (nats)", floor, curves)
+
+
+def _curves(each: Combination) -> list[Curve]:
+    found = []
+    for entry in each.entries:
+        # A damaged curve is no reason to go without all pictures of runs that are over.
+        with contextlib.suppress(RunError):
+            if entry.result:
+                found.append(_curve(entry))
+    return found
 
 
 def _curve(entry: Entry) -> Curve:

@@ -37,21 +37,12 @@ def save_picture(picture: Picture, stem: Path) -> list[Path]:
 
 
 def _draw_learning_curves(axes: Axes, picture: LearningCurves) -> None:
-    axes.axhline(picture.floor, color="0.45", linestyle="--", linewidth=1)
-    axes.annotate(
-        f"no binding learned: {picture.floor:.3f}",
-        (1, picture.floor),
-        xycoords=("axes fraction", "data"),
-        xytext=(-4, -12),
-        textcoords="offset points",
-        horizontalalignment="right",
-        color="0.35",
-        fontsize=9,
-    )
+    if picture.floor is not None:
+        _draw_floor(axes, picture.floor)
     others = iter(_OTHERS * len(picture.curves))
     bands = {name: band(curves) for name, curves in picture.curves.items()}
     finite = [nll for each in bands.values() for nll in each.high if math.isfinite(nll)]
-    top = 1.05 * max([picture.floor, *finite])
+    top = 1.05 * max([picture.floor or 0.0, *finite]) or 1.0
     for name, curves in picture.curves.items():
         colour, published = _COLOURS.get(name) or next(others), picture.published.get(name)
         legend = label(name) if published is None else f"{label(name)} (published, in the end: {published:g})"
@@ -62,6 +53,20 @@ def _draw_learning_curves(axes: Axes, picture: LearningCurves) -> None:
     axes.xaxis.set_major_formatter("{x:,.0f}")
     _quiet(axes)
     axes.legend(frameon=False, loc="best")
+
+
+def _draw_floor(axes: Axes, floor: float) -> None:
+    axes.axhline(floor, color="0.45", linestyle="--", linewidth=1)
+    axes.annotate(
+        f"no binding learned: {floor:.3f}",
+        (1, floor),
+        xycoords=("axes fraction", "data"),
+        xytext=(-4, -12),
+        textcoords="offset points",
+        horizontalalignment="right",
+        color="0.35",
+        fontsize=9,
+    )
 
 
 def _draw_runs(axes: Axes, curves: Sequence[Curve], whole: Band, colour: str, legend: str, top: float) -> None:

@@ -23,7 +23,7 @@ _STATUSES: tuple[Status, ...] = get_args(Status)
 _RESULTS = {
     **{key: key for key in ("reason", "validation_error", "validation_nll", "test_errors", "test_count", "test_nll")},
     **{"best_update": "best_update", "updates": "updates_done", "seconds": "seconds", "backend": "backend_used"},
-    **{key: key for key in ("cell_parameters", "state_size", "processes")},
+    **{key: key for key in ("parameters", "cell_parameters", "state_size", "processes", "members")},
 }
 _MEASURED = ("validation error %", "all seeds", "runs")
 _MOST_LINES = 5

@@ -31,7 +31,7 @@ class DaskCluster:
         silence: seconds after which a process that says nothing is killed.
 
     Raises:
-        UsageError: the extra is not installed, or no scheduler answers at the address.
+        UsageError: the extra is not installed, the address is none, or no scheduler answers there.
     """
 
     slots = sys.maxsize
@@ -39,12 +39,17 @@ class DaskCluster:
     def __init__(self, address: str, silence: float = 600.0) -> None:
         try:
             from distributed import Client
+            from distributed.comm.addressing import get_address_host_port
         except ImportError as error:
             raise UsageError("scheduler needs Dask: pip install 'fastweights[cluster]'") from error
         try:
+            get_address_host_port(address)  # the client would be long in letting go of one that it cannot read
+        except ValueError as error:
+            raise UsageError(f"scheduler must be an address, as tcp://10.0.0.1:8786; {error}") from error
+        try:
             connect: Any = Client
             self._client = connect(address, timeout=_CONNECT_SECONDS, set_as_default=False)
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise UsageError(f"scheduler: nobody answers at {address!r} ({error}); start `dask scheduler`") from error
         self._address = address
         self._silence = silence
@@ -138,7 +143,7 @@ def _attend(paths: list[str], key: str, topic: str, silence: float) -> list[dict
     missing = [path for path in paths if not (Path(path) / "config.json").is_file()]
     if missing:
         where = "the runs must lie on a file system that all hosts share"
-        return [{"failed": f"{missing[0]} is not there on this host; {where}"}, {"ended": ""}]
+        return [{"ended": f"{missing[0]} is not there on this host; {where}"}]
     dask_worker = get_worker()
     last: list[dict[str, Any]] = []
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
-from tyro.conf import arg
+from tyro.constructors import PrimitiveConstructorSpec
 
 from fastweights.errors import UsageError, unknown_name
-from fastweights.training.options import Option
+from fastweights.training.options import Option, parse
 
 SCHEMA = 1
 """Raised whenever equal configurations would no longer give equal runs."""
@@ -24,7 +24,14 @@ _ADDED = {"device": "cpu", "weight_decay": 0.0}
 _ADDED_CELL_OPTIONS = {"lagged": False, "boundary_norm": False}
 
 _MOST_THREADS = 1024
-_PAIRS = "NAME VALUE …"
+# tyro's own reading of a dictionary would keep the last of two values of one name, silently.
+_PAIRS: PrimitiveConstructorSpec[dict[str, Option]] = PrimitiveConstructorSpec(
+    nargs="*",
+    metavar="NAME VALUE …",
+    instance_from_str=parse,
+    is_instance=lambda value: isinstance(value, dict),
+    str_from_instance=lambda pairs: [str(word) for pair in pairs.items() for word in pair],
+)
 
 Schedule = Literal["constant", "linear", "cosine"]
 Device = Literal["cpu", "cuda"]
@@ -38,11 +45,11 @@ class RunConfig:
     """Recurrent layer: the name of a file in fastweights/cells."""
     hidden_size: int = 50
     """Hidden units of the layer (the paper's R)."""
-    cell_options: Annotated[dict[str, Option], arg(metavar=_PAIRS)] = field(default_factory=dict)
+    cell_options: Annotated[dict[str, Option], _PAIRS] = field(default_factory=dict)
     """Settings of the layer, as its constructor names them: decay 0.9 inner_steps 2."""
     task: str = "associative_retrieval"
     """What is learned: the name of a file in fastweights/tasks."""
-    task_options: Annotated[dict[str, Option], arg(metavar=_PAIRS)] = field(default_factory=dict)
+    task_options: Annotated[dict[str, Option], _PAIRS] = field(default_factory=dict)
     """Settings of the task, as its constructor names them: num_pairs 4 order keys_first."""
     train_size: int = 100_000
     """Training sequences."""

@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from fastweights import cells, tasks
 from fastweights.cells.base import RecurrentLayer
-from fastweights.errors import UsageError
+from fastweights.errors import RunError, UsageError
 from fastweights.model import SequenceClassifier
 from fastweights.tasks.base import Task
 from fastweights.training import checkpoint, environment, options
@@ -378,7 +378,8 @@ def train(run: RunDirectory, *, stop: Callable[[], bool], notify: Notify, group:
 
     Raises:
         RunInUse: another process trains it.
-        RunError: its configuration is damaged, or the disk refuses a checkpoint.
+        RunError: its configuration is damaged, the disk refuses a checkpoint, or the processes of the group do not see
+            the same one.
     """
     if not group.is_first:
         # The first process holds the lock, and says whether there is anything to do.
@@ -398,6 +399,11 @@ def is_over(run: RunDirectory, notify: Notify) -> bool:
 def _train_on(run: RunDirectory, stop: Callable[[], bool], notify: Notify, group: Group) -> bool:
     with environment.threads(run.config().threads), torch.random.fork_rng(devices=[]):
         trainer = Trainer(run, group)
+        step = group.first_says(trainer.progress.step)
+        if group.any(trainer.progress.step != step):
+            raise RunError(
+                f"another process does not see the checkpoint of update {step}; all hosts must share {run.path}"
+            )
         ending = trainer.ending()
         while ending is None:
             if group.any(stop()):

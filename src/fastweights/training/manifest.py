@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, get_type_hints
+from typing import get_type_hints
 
 from fastweights import cells, tasks
 from fastweights.errors import UsageError, unknown_name
@@ -14,8 +13,6 @@ from fastweights.training import options
 from fastweights.training.config import RunConfig
 from fastweights.training.loop import complete
 from fastweights.training.options import Option
-
-T = TypeVar("T")
 
 
 def grid(base: RunConfig, fields: Mapping[str, Sequence[Option]], seeds: Sequence[int]) -> list[RunConfig]:
@@ -64,11 +61,13 @@ def varied(configs: Sequence[RunConfig]) -> tuple[str, ...]:
 def parse_fields(given: Sequence[Sequence[str]]) -> dict[str, list[Option]]:
     """Fields of a grid as the command line gives them: each a name and its values, as text.
 
-    Raises UsageError for a name without values, or given twice.
+    Raises UsageError where there is no name, or for one given twice.
     """
+    if not all(given):
+        raise UsageError("grid needs a name and its values, as in --grid decay 0.9 0.95")
     fields: dict[str, list[Option]] = {}
-    for name, *values in filter(None, given):
-        _add_once(fields, name, [_parse(value) for value in values])
+    for name, *values in given:
+        options.add_once(fields, name, [options.parse_value(value) for value in values])
     return fields
 
 
@@ -76,27 +75,8 @@ def parse_ranges(given: Sequence[tuple[str, float, float]]) -> dict[str, tuple[f
     """Ranges of a search as the command line gives them. Raises UsageError for a name given twice."""
     ranges: dict[str, tuple[float, float]] = {}
     for name, low, high in given:
-        _add_once(ranges, name, (low, high))
+        options.add_once(ranges, name, (low, high))
     return ranges
-
-
-def _add_once(fields: dict[str, T], name: str, value: T) -> None:
-    """Names may be spelt with hyphens, as the command line's own are."""
-    name = name.replace("-", "_")
-    if name in fields:
-        raise UsageError(f"{name} is given twice; give it once")
-    fields[name] = value
-
-
-def _parse(text: str) -> Any:
-    """A number, true or false, or nothing, where the text is the word for it; itself otherwise."""
-    words: dict[str, Any] = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text
 
 
 def _varied(base: RunConfig, values: Mapping[str, Option]) -> RunConfig:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import types
-from collections.abc import Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from fastweights.errors import UsageError, unknown_name
 
 Option = bool | int | float | str
-
+T = TypeVar("T")
 
 _SET_ELSEWHERE = frozenset({"batch_first", "device", "dtype"})
 
@@ -59,3 +60,35 @@ def checked(what: str, value: Any, hint: Any) -> Option:
     if type(value) is int and float in kinds:
         return float(value)
     raise UsageError(f"{what} must be {getattr(hint, '__name__', hint)}, got {value!r}")
+
+
+def parse(words: Sequence[str]) -> dict[str, Option]:
+    """Settings as the command line gives them, a name and a value in turn; names may be spelt with hyphens.
+
+    Raises UsageError for a name without a value, or given twice.
+    """
+    if len(words) % 2:
+        raise UsageError(f"{words[-1]} needs a value")
+    found: dict[str, Option] = {}
+    for name, value in zip(words[::2], words[1::2], strict=True):
+        add_once(found, name, parse_value(value))
+    return found
+
+
+def parse_value(text: str) -> Any:
+    """A number, true or false, or nothing, where the text is the word for it; itself otherwise."""
+    words: dict[str, Any] = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def add_once(known: dict[str, T], name: str, value: T) -> None:
+    """Names may be spelt with hyphens, as the command line's own are. Raises UsageError for one that is known."""
+    name = name.replace("-", "_")
+    if name in known:
+        raise UsageError(f"{name} is given twice; give it once")
+    known[name] = value

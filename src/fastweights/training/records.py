@@ -143,21 +143,26 @@ class RunDirectory:
         if not self.metrics_path.exists():
             return []
         entries = []
-        lines = self.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = self.metrics_path.read_bytes().splitlines()
         for number, line in enumerate(lines, start=1):
             try:
                 entries.append(json.loads(line))
-            except json.JSONDecodeError as error:
+            except ValueError as error:  # no JSON, or not even text
                 if number == len(lines):
                     break
                 raise RunError(f"{self.metrics_path} is damaged at line {number}; delete {self.path}") from error
         return entries
 
     def append_metrics(self, entry: dict[str, Any]) -> None:
-        """Add one evaluation; a value that is not finite is written as null, for JSON has no other word for it."""
+        """Add one evaluation; a value that is not finite is written as null, for JSON has no other word for it.
+
+        It is on the disk before this returns: the checkpoint that follows counts on it.
+        """
         plain = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in entry.items()}
         with open(self.metrics_path, "a", encoding="utf-8") as file:
             file.write(json.dumps(plain) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def rewind_metrics(self, step: int) -> None:
         """Drop what lies after `step`: a run that goes on from a checkpoint writes it again."""
