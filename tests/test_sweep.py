@@ -14,6 +14,7 @@ from fastweights.errors import RunError, UsageError
 from fastweights.training import checkpoint, sweep
 from fastweights.training.loop import train
 from fastweights.training.manifest import grid
+from fastweights.training.processes import ending_in_words
 from fastweights.training.records import RunDirectory
 from fastweights.training.sweep import LocalProcesses, run_all
 from small_runs import SMALL, is_running, small, wait_until
@@ -159,6 +160,11 @@ class TestRunAll:
         assert time.process_time() - started < 5
         assert len(runs) == 1000
         assert over == [{"over": True}] * 1000
+
+
+@pytest.mark.parametrize(("code", "words"), [(1, "exit code 1"), (-9, "ended by SIGKILL"), (-45, "ended by signal 45")])
+def test_every_end_of_a_process_has_words(code, words):
+    assert ending_in_words(code).endswith(words)
 
 
 class TestFaults:

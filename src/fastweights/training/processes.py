@@ -84,10 +84,13 @@ class Worker:
             except subprocess.TimeoutExpired:
                 continue
         self._listening.join()
-        self._say({"ended": f"its process said nothing for {self._silence:g} s" if hung else _end(code)})
+        self._say({"ended": f"its process said nothing for {self._silence:g} s" if hung else ending_in_words(code)})
 
 
-def _end(code: int) -> str:
-    if code < 0:
-        return f"its process was ended by {signal.Signals(-code).name}"
-    return f"its process ended with exit code {code}"
+def ending_in_words(code: int) -> str:
+    """What a process's exit code says; below zero it is minus the number of the signal that ended it."""
+    if code >= 0:
+        return f"its process ended with exit code {code}"
+    # Most of the real-time signals have no name.
+    named = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
+    return f"its process was ended by {named}"
