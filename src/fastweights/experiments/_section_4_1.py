@@ -74,7 +74,7 @@ PRESETS = {
                 tuple({"decay": decay, "fast_learning_rate": eta} for decay in (0.9, 0.95) for eta in (0.25, 0.5, 1.0)),
             ),
             "lstm": Candidates(
-                {20: (1e-3, 2e-3, 5e-3, 1e-2), 50: (1e-3, 2e-3, 5e-3, 1e-2), 100: (1e-3, 2e-3, 5e-3)},
+                (1e-3, 2e-3, 5e-3, 1e-2),
                 weight_decays={20: (0.0,), 50: (0.0, 0.1), 100: (0.0, 0.1)},
                 screening={20: 1, 50: 2, 100: 2},
             ),
