@@ -19,6 +19,7 @@ BENCH = ROOT / "results" / "bench" / "cpu"
 # Every committed table, and the page that shows it whole.
 REPRODUCED = {
     "table-1/quick": "README.md",
+    "table-1/standard": "docs/reproduction.md",
     "layer-norm/standard": "docs/reproduction.md",
     "sensitivity/standard": None,
     "readings/standard": "docs/reproduction.md",

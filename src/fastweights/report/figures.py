@@ -38,7 +38,8 @@ def save_picture(picture: Picture, stem: Path) -> list[Path]:
 
 def _draw_learning_curves(axes: Axes, picture: LearningCurves) -> None:
     if picture.floor is not None:
-        _draw_floor(axes, picture.floor)
+        named = f"no binding learned: {picture.floor:.3f}"
+        axes.axhline(picture.floor, color="0.45", linestyle="--", linewidth=1, label=named)
     others = iter(_OTHERS * len(picture.curves))
     bands = {name: band(curves) for name, curves in picture.curves.items()}
     finite = [nll for each in bands.values() for nll in each.high if math.isfinite(nll)]
@@ -53,20 +54,6 @@ def _draw_learning_curves(axes: Axes, picture: LearningCurves) -> None:
     axes.xaxis.set_major_formatter("{x:,.0f}")
     _quiet(axes)
     axes.legend(frameon=False, loc="best")
-
-
-def _draw_floor(axes: Axes, floor: float) -> None:
-    axes.axhline(floor, color="0.45", linestyle="--", linewidth=1)
-    axes.annotate(
-        f"no binding learned: {floor:.3f}",
-        (1, floor),
-        xycoords=("axes fraction", "data"),
-        xytext=(-4, -12),
-        textcoords="offset points",
-        horizontalalignment="right",
-        color="0.35",
-        fontsize=9,
-    )
 
 
 def _draw_runs(axes: Axes, curves: Sequence[Curve], whole: Band, colour: str, legend: str, top: float) -> None:
