@@ -59,8 +59,7 @@ def ranks_of(run):
     return [pid for pid in pids if "torch.distributed.run" not in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
-@pytest.mark.parametrize("processes", [2, 3])
-@pytest.mark.parametrize("clip_norm", [None, 0.1])
+@pytest.mark.parametrize(("processes", "clip_norm"), [(2, 0.1), (3, None)])
 def test_several_processes_do_the_updates_of_one(tmp_path, processes, clip_norm):
     """Three share a mini-batch of 16 unevenly."""
     config = small(clip_norm=clip_norm, learning_rate=1e-2)

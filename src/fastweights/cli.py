@@ -207,6 +207,8 @@ class Sweep:
         from fastweights.training.sweep import run_all
 
         fields, seeds = parse_fields(self.grid), self.seeds or (self.config.seed,)
+        for name in fields.keys() & {*self.config.cell_options, *self.config.task_options}:
+            raise UsageError(f"{name} is given twice, as an option and as a field of the grid; leave one of them out")
         root, begun = self.runs / self.name, dict[str, RunDirectory]()
         with _place(self.workers, self.scheduler, self.silence) as place:
 

@@ -39,9 +39,9 @@ class Plan:
 PLANS = {
     # 8 runs, 2 minutes of one core.
     "quick": Plan(Budget((2e-3,), updates=3_000, seeds=(1,)), {"parameters": (20,), "state": (10,)}),
-    # 114 runs, 3 hours of one slow core, 2 of them for the state of 20 units.
+    # 171 runs, 4 hours of one slow core, 3 of them for the state of 20 units.
     "standard": Plan(
-        Budget((1e-3, 2e-3, 5e-3), updates=6_000, seeds=(1, 2, 3)),
+        Budget((2.5e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2), updates=6_000, seeds=(1, 2, 3)),
         {"parameters": (20, 50, 100), "state": (10, 20, 50)},
     ),
 }
