@@ -20,6 +20,7 @@ BENCH = ROOT / "results" / "bench" / "cpu"
 REPRODUCED = {
     "table-1/quick": "README.md",
     "table-1/standard": "docs/reproduction.md",
+    "fairness/standard": "docs/reproduction.md",
     "layer-norm/standard": "docs/reproduction.md",
     "sensitivity/standard": None,
     "readings/standard": "docs/reproduction.md",
