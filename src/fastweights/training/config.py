@@ -39,7 +39,7 @@ Device = Literal["cpu", "cuda"]
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training run. Equal configurations give bit-identical runs on one machine."""
+    """One training run. Equal configurations, each trained by itself, give bit-identical runs on one machine."""
 
     cell: str = "fast_weights"
     """Recurrent layer: the name of a file in fastweights/cells."""

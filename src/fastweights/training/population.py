@@ -2,6 +2,7 @@
 
 Only that pass is shared. Data order, optimiser, clipping, evaluations, checkpoints and ending are every member's own,
 and those of a run alone (see loop.py); so members need not be at the same step, and each can go on without the others.
+The pass rounds differently with another number of members: results are those of a run alone within float32 rounding.
 """
 
 from __future__ import annotations
