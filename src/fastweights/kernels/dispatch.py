@@ -16,7 +16,7 @@ from fastweights.errors import UsageError, unknown_name
 from fastweights.kernels.activations import ACTIVATIONS, Activation
 from fastweights.kernels.associative_lstm import cpu as associative_lstm_cpu
 from fastweights.kernels.associative_lstm import reference as associative_lstm_reference
-from fastweights.kernels.fast_weights import attention, cpu, reference
+from fastweights.kernels.fast_weights import attention, cpu, fused, reference, triton
 from fastweights.kernels.irnn import cpu as irnn_cpu
 from fastweights.kernels.irnn import reference as irnn_reference
 from fastweights.kernels.lstm import cpu as lstm_cpu
@@ -24,16 +24,18 @@ from fastweights.kernels.lstm import reference as lstm_reference
 from fastweights.kernels.lstm.norm import LSTMNorm
 from fastweights.types import AssociativeLSTMState, FastWeightState, LSTMState, RNNState
 
-Backend = Literal["auto", "reference", "attention", "cpu"]
+Backend = Literal["auto", "reference", "attention", "cpu", "triton"]
 PlainBackend = Literal["auto", "reference", "cpu"]  # of the recurrences without fast weights
 
 # Found once, at import: torch.compile cannot trace the look-up.
 _CORE_MISSING = cpu.missing()
+_TRITON_MISSING = triton.missing()
 
 
 def missing_backends() -> dict[str, str]:
     """Names of the backends that are not there, each with the reason and what to do; empty when all are."""
-    return {} if _CORE_MISSING is None else {"cpu": _CORE_MISSING}
+    reasons = {"cpu": _CORE_MISSING, "triton": _TRITON_MISSING}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def check_backend(backend: str, kind: Any = Backend) -> None:
@@ -61,10 +63,11 @@ def resolve_plain_backend(backend: PlainBackend, tensors: Sequence[Tensor | None
 def resolve_backend(
     backend: Backend, tensors: Sequence[Tensor | None], steps: int, hidden_size: int, *, reference_only: bool = False
 ) -> Backend:
-    """What runs T = `steps` steps on these tensors: as `resolve_plain_backend`, but attention in place of the reference
-    while T ≤ 2H.
+    """What runs T = `steps` steps on these tensors: as `resolve_plain_backend`, or on CUDA tensors Triton where it can
+    run; but attention in place of the reference while T ≤ 2H.
 
-    Up to there attention holds less for the backward pass than the reference does with an A for every step. With
+    Triton runs on CUDA tensors that are all of one type, float32, float64, bfloat16 or float16, and of any under
+    autocast, outside the derivatives of torch.func, up to H = 512. Up to T = 2H attention holds less for the backward pass than the reference does with an A for every step. With
     `reference_only`, for settings that the other backends do not have, asking for one of those is a UsageError.
     """
     if reference_only:
@@ -73,6 +76,13 @@ def resolve_backend(
         return "reference"
     if backend == "attention":
         return backend
+    present = [tensor for tensor in tensors if tensor is not None]
+    if backend == "triton" or (backend == "auto" and present[0].device.type == "cuda"):
+        reason = _why_not_triton(present, hidden_size)
+        if reason is None:
+            return "triton"
+        if backend == "triton":
+            raise UsageError(f'backend "triton" cannot run: {reason}; or use backend="auto"')
     resolved = resolve_plain_backend(backend, tensors)
     if backend == "auto" and resolved == "reference" and steps <= 2 * hidden_size:
         return "attention"
@@ -89,10 +99,35 @@ def _why_not_cpu(tensors: list[Tensor]) -> str | None:
     if torch.is_autocast_enabled("cpu"):
         return "it does not run under autocast; leave the autocast context"
     if _differentiated_by_torch_func():
-        return "torch.func cannot differentiate it, only torch.autograd can; leave torch.func.grad, jvp and their like"
+        return _NO_TORCH_FUNC
     dtypes = sorted({str(tensor.dtype) for tensor in tensors})
     if dtypes not in (["torch.float32"], ["torch.float64"]):
         return f"its tensors must be all float32 or all float64, got {', '.join(dtypes)}; convert them"
+    return None
+
+
+_NO_TORCH_FUNC = (
+    "torch.func cannot differentiate it, only torch.autograd can; leave torch.func.grad, jvp and their like"
+)
+
+
+def _why_not_triton(tensors: list[Tensor], hidden_size: int) -> str | None:
+    """Why Triton cannot run on these tensors, and what to do; None if it can."""
+    if _TRITON_MISSING is not None:
+        return _TRITON_MISSING
+    device = "cpu" if triton.interpreted() else "cuda"
+    elsewhere = [str(tensor.device) for tensor in tensors if tensor.device.type != device]
+    if elsewhere:
+        return f"a tensor is on {elsewhere[0]}; move it to {device}"
+    if hidden_size > triton.MOST_UNITS:
+        return f"it has at most {triton.MOST_UNITS} hidden units, got {hidden_size}"
+    if _differentiated_by_torch_func():
+        return _NO_TORCH_FUNC
+    dtypes = {tensor.dtype for tensor in tensors}
+    one = len(dtypes) == 1 or torch.is_autocast_enabled(device)
+    if not (one and dtypes <= set(triton.DTYPES)):
+        names = ", ".join(sorted(map(str, dtypes)))
+        return f"its tensors must be all float32, float64, bfloat16 or float16, got {names}; convert them"
     return None
 
 
@@ -159,9 +194,9 @@ def fast_weights(
         state: h(0), (B, H), and A(0), (B, H, H); None is zeros.
         lengths: how many steps of each sequence count, (B,) integers in 1..T; None is T for all. Outputs past the end
             are zero and the state stops changing there. The compiled core alone checks their range: reading it would
-            stall a GPU.
+            stall a GPU, where Triton clamps them to it.
         final_fast_weights: False leaves the state's fast weights empty, (B, 0, 0), and saves the work for them.
-        backend: "reference", "attention", "cpu" or "auto" (see `resolve_backend`).
+        backend: "reference", "attention", "cpu", "triton" or "auto" (see `resolve_backend`).
 
     Returns:
         h(1) … h(T), (B, T, H), and the state after each sequence's last step, its h already stored in its A.
@@ -178,13 +213,18 @@ def fast_weights(
         _check_shape("state.h", state.h, (batch, hidden), z)
         _check_shape("state.fast_weights", state.fast_weights, (batch, hidden, hidden), z)
     tensors = (z, weight_hh, norm_weight, norm_bias, *(state or ()))
-    backends = {"reference": reference, "attention": attention, "cpu": cpu}
+    backends: dict[str, Callable[..., tuple[Tensor, FastWeightState]]] = {
+        "reference": reference.fast_weights,
+        "attention": attention.fast_weights,
+        "cpu": partial(fused.fast_weights, engine="cpu"),
+        "triton": partial(fused.fast_weights, engine="triton"),
+    }
     run: Callable[..., tuple[Tensor, FastWeightState]]
     if lagged or boundary_norm:
         resolve_backend(backend, tensors, steps, hidden, reference_only=True)
         run = partial(reference.fast_weights, lagged=lagged, boundary_norm=boundary_norm)
     else:
-        run = backends[resolve_backend(backend, tensors, steps, hidden)].fast_weights
+        run = backends[resolve_backend(backend, tensors, steps, hidden)]
     return run(
         z,
         weight_hh,

@@ -3,18 +3,14 @@
 README.md beside this file derives both. `lead` below are the leading dimensions of members; see `Operator`.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastweights.kernels.activations import Activation
+from fastweights.kernels.fast_weights.call import Gradients, empty_gradients
 from fastweights.kernels.native import library
 from fastweights.kernels.native.calls import blocks, buffer, check_lengths, check_saved, contiguous, members, run_core
-from fastweights.kernels.native.operator import Operator
-from fastweights.types import FastWeightState
 
 _CHUNK = 32
 _SPACING = 8
@@ -23,55 +19,6 @@ _SPACING = 8
 def missing() -> str | None:
     """Why this backend is not there, or None."""
     return library.missing()
-
-
-def fast_weights(
-    z: Float[Tensor, "B T H"],
-    weight_hh: Float[Tensor, "H H"],
-    norm_weight: Float[Tensor, " H"] | None,
-    norm_bias: Float[Tensor, " H"] | None,
-    state: FastWeightState | None,
-    lengths: Int[Tensor, " B"] | None,
-    *,
-    decay: float | Tensor,
-    fast_learning_rate: float | Tensor,
-    inner_steps: int,
-    activation: Activation,
-    norm_epsilon: float,
-    final_fast_weights: bool,
-) -> tuple[Float[Tensor, "B T H"], FastWeightState]:
-    """Same arguments and results as the reference."""
-    h0, A0 = state or (None, None)
-    stores = isinstance(fast_learning_rate, Tensor) or fast_learning_rate != 0
-    integers = [inner_steps, int(activation == "tanh"), int(final_fast_weights), int(stores)]
-    settings = _together(decay, fast_learning_rate, norm_epsilon)
-    out, h, A = run(z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, settings, integers)
-    return out, FastWeightState(h, A)
-
-
-def run(
-    z: Tensor,
-    weight_hh: Tensor,
-    norm_weight: Tensor | None,
-    norm_bias: Tensor | None,
-    h0: Tensor | None,
-    A0: Tensor | None,
-    lengths: Tensor | None,
-    settings: Tensor,
-    integers: list[int],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """out, h and A, given λ, η, ε, then S, whether f is tanh, whether A is wanted and whether η may not be 0."""
-    integers = [*integers, int(torch.is_grad_enabled())]
-    out, h, A, _, _ = _operator(z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, settings, integers)
-    return out, h, A
-
-
-def _together(*values: float | Tensor) -> Tensor:
-    """λ, η and ε in the core's number type; members of a population may each have their own."""
-    if not any(isinstance(value, Tensor) for value in values):
-        return torch.tensor(values, dtype=torch.float64)
-    wide = torch.float64
-    return torch.stack([v.to(wide) if isinstance(v, Tensor) else torch.tensor(v, dtype=wide) for v in values])
 
 
 def _chunk(steps: int, hidden: int) -> int:
@@ -96,7 +43,7 @@ def _saved_width(steps: int, hidden: int, inner_steps: int, norm: bool) -> int:
     return steps * record + hidden
 
 
-def _forward(
+def forward(
     z: Tensor,
     weight_hh: Tensor,
     norm_weight: Tensor | None,
@@ -104,14 +51,15 @@ def _forward(
     h0: Tensor | None,
     A0: Tensor | None,
     lengths: Tensor | None,
-    settings: Tensor,
+    settings: Tensor | None,
+    numbers: list[float],
     integers: list[int],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """out (*lead, B, T, H), h (*lead, B, H), A (*lead, B, H, H), and what the backward pass needs."""
     z, weight_hh, norm_weight, norm_bias, h0, A0 = contiguous(z, weight_hh, norm_weight, norm_bias, h0, A0)
-    lengths, settings = contiguous(None if lengths is None else lengths.long(), settings)
+    lengths, settings = contiguous(None if lengths is None else lengths.long(), _settings(settings, numbers, z.shape[:-3]))
     check_lengths(lengths, z.shape[-2])
-    results = _empty_results(z, norm_weight, A0, integers)
+    results = empty_results(z, norm_weight, A0, integers)
     out, h, A, saved, checkpoints = results
     tensors = {
         "settings": settings,
@@ -132,7 +80,12 @@ def _forward(
     return results
 
 
-def _empty_results(
+def _settings(settings: Tensor | None, numbers: list[float], lead: Sequence[int]) -> Tensor:
+    """λ, η and ε of every member, in the core's number type."""
+    return torch.tensor(numbers, dtype=torch.float64).expand(*lead, 3) if settings is None else settings
+
+
+def empty_results(
     z: Tensor, norm_weight: Tensor | None, A0: Tensor | None, integers: list[int]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     *lead, batch, steps, hidden = z.shape
@@ -150,7 +103,7 @@ def _empty_results(
     )
 
 
-def _backward(
+def backward(
     d_out: Tensor | None,
     d_h: Tensor | None,
     d_A: Tensor | None,
@@ -158,12 +111,13 @@ def _backward(
     norm_weight: Tensor | None,
     norm_bias: Tensor | None,
     lengths: Tensor | None,
-    settings: Tensor,
+    settings: Tensor | None,
     saved: Tensor,
     checkpoints: Tensor,
+    numbers: list[float],
     integers: list[int],
     sizes: list[int],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> Gradients:
     """Gradients of z, W, gain, bias, h(0) and A(0); those of what was not given are empty."""
     batch, steps, _, has_A0 = sizes
     *lead, hidden, _ = weight_hh.shape
@@ -171,8 +125,9 @@ def _backward(
     check_saved(saved, batch, _saved_width(steps, hidden, integers[0], normed))
     d_out, d_h, d_A, weight_hh, norm_weight, norm_bias = contiguous(d_out, d_h, d_A, weight_hh, norm_weight, norm_bias)
     lengths = None if lengths is None else lengths.long()
+    settings = _settings(settings, numbers, lead)
     lengths, settings, saved, checkpoints = contiguous(lengths, settings, saved, checkpoints)
-    gradients = _empty_gradients(weight_hh, norm_weight, sizes)
+    gradients = empty_gradients(weight_hh, norm_weight, sizes)
     d_z, d_W, d_gain, d_bias, d_h0, d_A0 = gradients
     by_block = (*lead, blocks(batch, saved.dtype))
     tensors = {
@@ -201,24 +156,6 @@ def _backward(
     return gradients
 
 
-def _empty_gradients(
-    weight_hh: Tensor, norm_weight: Tensor | None, sizes: list[int]
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    batch, steps, has_h0, has_A0 = sizes
-    *lead, hidden, _ = weight_hh.shape
-    normed = hidden if norm_weight is not None else 0
-    initial, matrix = (hidden if has_h0 else 0), (hidden if has_A0 else 0)
-    new = weight_hh.new_empty
-    return (
-        new(*lead, batch, steps, hidden),
-        new(weight_hh.shape),
-        new(*lead, normed),
-        new(*lead, normed),
-        new(*lead, batch, initial),
-        new(*lead, batch, matrix, matrix),
-    )
-
-
 def _call(shape: tuple[int, ...], integers: list[int]) -> library.FastWeightsCall:
     *lead, batch, steps, hidden = shape
     return library.FastWeightsCall(
@@ -233,38 +170,3 @@ def _call(shape: tuple[int, ...], integers: list[int]) -> library.FastWeightsCal
         tanh=integers[1],
         stores=integers[3],
     )
-
-
-def _remember(inputs: tuple[Any, ...], results: tuple[Tensor, ...]) -> tuple[list[Tensor | None], Any]:
-    z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, settings, integers = inputs
-    sizes = [z.shape[-3], z.shape[-2], int(h0 is not None), int(A0 is not None)]
-    return [weight_hh, norm_weight, norm_bias, lengths, settings, *results[3:]], (integers, sizes)
-
-
-def _gradients(
-    backward: Callable[..., Any], saved: tuple[Any, ...], settings: Any, upstream: tuple[Any, ...]
-) -> tuple[Any, ...]:
-    integers, sizes = settings
-    d_out, d_h, d_A, _, _ = upstream
-    wants_A = integers[2]
-    d_z, d_W, d_gain, d_bias, d_h0, d_A0 = backward(d_out, d_h, d_A if wants_A else None, *saved, *settings)
-    normed = saved[1] is not None
-    return (
-        *(d_z, d_W, d_gain if normed else None, d_bias if normed else None),
-        *(d_h0 if sizes[2] else None, d_A0 if sizes[3] else None, None, None, None),
-    )
-
-
-_operator = Operator(
-    "fast_weights",
-    forward=_forward,
-    empty_results=lambda z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, settings, integers: _empty_results(
-        z, norm_weight, A0, integers
-    ),
-    backward=_backward,
-    empty_gradients=lambda d_out, d_h, d_A, weight_hh, norm_weight, *rest: _empty_gradients(
-        weight_hh, norm_weight, rest[-1]
-    ),
-    remember=_remember,
-    gradients=_gradients,
-)

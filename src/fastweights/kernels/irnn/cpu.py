@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastweights.kernels.fast_weights.cpu import run
+from fastweights.kernels.fast_weights.fused import run
 from fastweights.types import RNNState
 
 
@@ -25,6 +24,6 @@ def irnn(
     With A(0) = 0 and η = 0 the fast weights stay zero, and one inner step is h(t+1) = ReLU(LN[W h(t) + z(t+1)]).
     """
     h0 = None if state is None else state.h
-    settings, integers = torch.tensor([0.0, 0.0, norm_epsilon], dtype=torch.float64), [1, 0, 0, 0]
-    out, h, _ = run(z, weight_hh, norm_weight, norm_bias, h0, None, lengths, settings, integers)
+    rates, integers = (0.0, 0.0, norm_epsilon), [1, 0, 0, 0]
+    out, h, _ = run(z, weight_hh, norm_weight, norm_bias, h0, None, lengths, rates, integers, "cpu")
     return out, RNNState(h)

@@ -1,4 +1,4 @@
-"""A pass through the core as a function that autograd, torch.compile and vmap understand."""
+"""A pass through a fused engine as a function that autograd, torch.compile and vmap understand."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ _PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 
 
 class Operator:
-    """A differentiable function of tensors and plain settings, computed by the core.
+    """A differentiable function of tensors and plain settings, computed by the compiled core or on a GPU.
 
     Every tensor may have leading dimensions of members, each with weights of its own: none for a layer, one for every
     `torch.func.vmap` over stacked layers.
 
     Args:
         name: of its operators in torch, `fastweights::<name>_forward` and `fastweights::<name>_backward`.
-        forward, backward: run the core, with annotations that `torch.library.custom_op` reads.
+        forward, backward: run the engine, with annotations that `torch.library.custom_op` reads.
         empty_results, empty_gradients: take the same arguments and give results of the right shapes, for tracing.
         remember: from the inputs and results of `forward`, the tensors and the settings that the backward pass needs.
         gradients: from a function that runs `backward`, what was remembered and the upstream gradients, one for each
             result, the gradient of every input.
+        devices: the kinds of device that it runs on.
     """
 
     def __init__(
@@ -38,11 +39,12 @@ class Operator:
         empty_gradients: Callable[..., Any],
         remember: Callable[[tuple[Any, ...], tuple[Tensor, ...]], tuple[list[Tensor | None], Any]],
         gradients: Callable[..., tuple[Any, ...]],
+        devices: tuple[str, ...] = ("cpu",),
     ) -> None:
         self.forward, self.backward = forward, backward
         self.remember, self.gradients = remember, gradients
-        self._traced_forward = _custom_op(f"{name}_forward", forward, empty_results)
-        self._traced_backward = _custom_op(f"{name}_backward", backward, empty_gradients)
+        self._traced_forward = _custom_op(f"{name}_forward", forward, empty_results, devices)
+        self._traced_backward = _custom_op(f"{name}_backward", backward, empty_gradients, devices)
         self._traced_forward.register_autograd(self._traced_gradients, setup_context=self._setup_context)
         self._traced_backward.register_autograd(_no_second_derivative)
 
@@ -83,8 +85,8 @@ class _Direct(torch.autograd.Function):
         return None, *operator.gradients(operator.backward_under(upstream), ctx.saved_tensors, ctx.settings, upstream)
 
 
-def _custom_op(name: str, run: Callable[..., Any], fake: Callable[..., Any]) -> Any:
-    operator = torch.library.custom_op(f"fastweights::{name}", run, mutates_args=(), device_types="cpu")
+def _custom_op(name: str, run: Callable[..., Any], fake: Callable[..., Any], devices: tuple[str, ...]) -> Any:
+    operator = torch.library.custom_op(f"fastweights::{name}", run, mutates_args=(), device_types=devices)
     operator.register_fake(fake)
 
     def over_members(info: Any, in_dims: Sequence[Any], *arguments: Any) -> tuple[Any, Any]:
@@ -116,4 +118,4 @@ def _stand_for_others(arguments: Sequence[Any]) -> bool:
 
 
 def _no_second_derivative(ctx: Any, *gradients: Any) -> None:
-    raise UsageError('backend "cpu" has no second derivatives; use backend="reference" for them')
+    raise UsageError('backends "cpu" and "triton" have no second derivatives; use backend="reference" for them')

@@ -1,0 +1,209 @@
+"""The recurrence forwards for matrices that do not fit on the chip: W and A stay in memory and are read tile by tile.
+
+A stands still for CHUNK steps; within them the past is attended to, and at their end one product of rank CHUNK renews A.
+Arguments and `saved` are those of triton_on_chip.py. README.md beside this file derives the form.
+"""
+
+import triton
+import triton.language as tl
+
+from fastweights.kernels.fast_weights.triton_on_chip import READS, SIZES, WRITES
+from fastweights.kernels.fast_weights.triton_parts import (
+    activate,
+    attend,
+    length_of,
+    normalise,
+    power,
+    setting,
+    share,
+    streamed_product,
+)
+
+@triton.jit
+def renew(
+    old,
+    new,
+    ring,
+    count,
+    decay,
+    rate,
+    WAS: tl.constexpr,
+    R: tl.constexpr,
+    CHUNK: tl.constexpr,
+    SIDE: tl.constexpr,
+    TYPE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """new = λ^count old + η Σ_{i<count} λ^{count−1−i} h_i h_iᵀ, the h_i being the rows of `ring`; old is 0 unless WAS."""
+    tl.debug_barrier()
+    i = tl.arange(0, CHUNK)
+    past = i < count
+    weights = tl.where(past, rate * power(decay, tl.maximum(count - 1 - i, 0)), 0.0)
+    faded = power(decay, count)
+    for first in range(0, R, SIDE):
+        a = first + tl.arange(0, SIDE)
+        left = tl.load(ring + i[None, :] * R + a[:, None], mask=past[None, :] & (a < R)[:, None], other=0.0)
+        left *= weights[None, :]
+        for second in range(0, R, SIDE):
+            b = second + tl.arange(0, SIDE)
+            right = tl.load(ring + i[:, None] * R + b[None, :], mask=past[:, None] & (b < R)[None, :], other=0.0)
+            tile = tl.dot(left, right, input_precision=PRECISION, out_dtype=TYPE)
+            entries = a[:, None] * R + b[None, :]
+            square = (a < R)[:, None] & (b < R)[None, :]
+            if WAS:
+                tile += faded * tl.load(old + entries, mask=square, other=0.0).to(TYPE)
+            tl.store(new + entries, tile, mask=square)
+    tl.debug_barrier()
+
+
+@triton.jit(do_not_specialize=SIZES, do_not_specialize_on_alignment=[*READS, *WRITES, "working", "scratch"])
+def forward(
+    z,
+    weight_transposed,
+    gain,
+    bias,
+    h0,
+    A0_transposed,
+    lengths,
+    settings,
+    out,
+    h_final,
+    A_final,
+    saved,
+    checkpoints,
+    working,
+    scratch,
+    batch,
+    steps,
+    member_saved,
+    member_checkpoints,
+    decay,
+    rate,
+    epsilon,
+    R: tl.constexpr,
+    BLOCK: tl.constexpr,
+    S: tl.constexpr,
+    CHUNK: tl.constexpr,
+    ROWS: tl.constexpr,
+    SIDE: tl.constexpr,
+    TYPE: tl.constexpr,
+    PRECISION: tl.constexpr,
+    TANH: tl.constexpr,
+    NORM: tl.constexpr,
+    MEMORY: tl.constexpr,
+    INITIAL_H: tl.constexpr,
+    INITIAL_A: tl.constexpr,
+    RAGGED: tl.constexpr,
+    PER_MEMBER: tl.constexpr,
+    FINAL: tl.constexpr,
+    KEEP: tl.constexpr,
+):
+    """As on the chip. `working` is an A of a sequence's own, (P·B, R, R); `scratch` has (P·B, CHUNK + 1, R) numbers."""
+    sequence = tl.program_id(0).to(tl.int64)
+    member = sequence // batch
+    row = sequence - member * batch
+    decay = setting(settings + member * 3, decay, PER_MEMBER, TYPE)
+    rate = setting(settings + member * 3 + 1, rate, PER_MEMBER, TYPE)
+    epsilon = setting(settings + member * 3 + 2, epsilon, PER_MEMBER, TYPE)
+    count = length_of(lengths, sequence, steps, RAGGED)
+    units = tl.arange(0, BLOCK)
+    inside = units < R
+    W = weight_transposed + member * R * R
+    if NORM:
+        g = tl.load(gain + member * R + units, mask=inside, other=0.0).to(TYPE)
+        b = tl.load(bias + member * R + units, mask=inside, other=0.0).to(TYPE)
+    h = tl.zeros([BLOCK], TYPE)
+    if INITIAL_H:
+        h = tl.load(h0 + sequence * R + units, mask=inside, other=0.0).to(TYPE)
+    z += sequence * steps * R
+    out += sequence * steps * R
+    A_final += sequence * R * R
+    place = scratch + sequence * (CHUNK + 1) * R
+    ring = place + R  # the hidden vectors of this chunk
+    total = tl.cast(batch, tl.int64) * steps * R
+    hidden = saved + member * member_saved + row * steps * R
+    queries = saved + member * member_saved + total + row * steps * S * R
+    normed = queries + total * S
+    inverse = saved + member * member_saved + total * (1 + 2 * S) + row * steps * S
+    own = checkpoints + member * member_checkpoints + row * (member_checkpoints // batch)
+    # Where the A of this chunk is. Without gradients one place is enough, for every entry is read before it is written.
+    A = working + sequence * R * R
+    if INITIAL_A and MEMORY:
+        for first in range(0, R, ROWS):
+            j = first + tl.arange(0, ROWS)
+            entries = j[:, None] * R + units[None, :]
+            square = (j < R)[:, None] & inside[None, :]
+            tile = tl.load(A0_transposed + sequence * R * R + entries, mask=square, other=0.0).to(TYPE)
+            if KEEP:
+                tl.store(own + entries, tile, mask=square)
+            else:
+                tl.store(A + entries, tile, mask=square)
+    if KEEP:
+        A = own
+        if not INITIAL_A:
+            A -= R * R  # nothing is stored before the first chunk, and this is never read
+    for begin in range(0, count, CHUNK):
+        within = tl.minimum(CHUNK, count - begin)
+        for step in range(within):
+            at = tl.cast(begin + step, tl.int64)
+            if KEEP:
+                tl.store(hidden + at * R + units, h, mask=inside)
+            share(place, h, units, inside)
+            boundary = tl.load(z + at * R + units, mask=inside, other=0.0).to(TYPE)
+            boundary += streamed_product(W, place, units, inside, R, BLOCK, ROWS)
+            h = activate(boundary, TANH)
+            for s in range(S):
+                if KEEP:
+                    tl.store(queries + (at * S + s) * R + units, h, mask=inside)
+                u = boundary
+                if MEMORY:
+                    u += attend(ring, step, h, decay, rate, units, inside, R, 16)
+                    if INITIAL_A:
+                        share(place, h, units, inside)
+                        u += power(decay, step) * streamed_product(A, place, units, inside, R, BLOCK, ROWS)
+                    elif begin > 0:
+                        share(place, h, units, inside)
+                        u += power(decay, step) * streamed_product(A, place, units, inside, R, BLOCK, ROWS)
+                if NORM:
+                    u, scale = normalise(u, inside, epsilon, R)
+                    if KEEP:
+                        tl.store(normed + (at * S + s) * R + units, u, mask=inside)
+                        tl.store(inverse + at * S + s, scale)
+                    u = g * u + b
+                h = activate(u, TANH)
+            tl.store(out + at * R + units, h, mask=inside)
+            share(ring + step * R, h, units, inside)
+        if MEMORY:
+            if begin + CHUNK < count:
+                following = A
+                if KEEP:
+                    following += R * R
+                if INITIAL_A:
+                    renew(A, following, ring, CHUNK, decay, rate, True, R, CHUNK, SIDE, TYPE, PRECISION)
+                elif begin > 0:
+                    renew(A, following, ring, CHUNK, decay, rate, True, R, CHUNK, SIDE, TYPE, PRECISION)
+                else:
+                    renew(A, following, ring, CHUNK, decay, rate, False, R, CHUNK, SIDE, TYPE, PRECISION)
+                A = following
+            elif FINAL:
+                if INITIAL_A:
+                    renew(A, A_final, ring, within, decay, rate, True, R, CHUNK, SIDE, TYPE, PRECISION)
+                elif begin > 0:
+                    renew(A, A_final, ring, within, decay, rate, True, R, CHUNK, SIDE, TYPE, PRECISION)
+                else:
+                    renew(A, A_final, ring, within, decay, rate, False, R, CHUNK, SIDE, TYPE, PRECISION)
+    for t in range(count, steps):
+        tl.store(out + tl.cast(t, tl.int64) * R + units, tl.zeros([BLOCK], TYPE), mask=inside)
+        if KEEP:
+            # The gradients of W and of A(0) are products over all steps.
+            tl.store(hidden + tl.cast(t, tl.int64) * R + units, tl.zeros([BLOCK], TYPE), mask=inside)
+            if INITIAL_A:
+                for s in range(S):
+                    at = tl.cast(t, tl.int64) * S + s
+                    tl.store(queries + at * R + units, tl.zeros([BLOCK], TYPE), mask=inside)
+    tl.store(h_final + sequence * R + units, h, mask=inside)
+    if KEEP:
+        last = saved + member * member_saved + total * (1 + S)
+        if NORM:
+            last += total * S + tl.cast(batch, tl.int64) * steps * S
+        tl.store(last + row * R + units, h, mask=inside)
