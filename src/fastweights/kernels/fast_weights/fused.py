@@ -1,7 +1,5 @@
 """The fused fast-weight recurrence as one operator of torch, whichever engine runs it: the compiled core or Triton."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Literal
 

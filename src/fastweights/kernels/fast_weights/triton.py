@@ -52,13 +52,15 @@ class _Plan(NamedTuple):
     warps_forward: int
     warps_backward: int
     rows: int
+    holds_M: bool = False
+    """Whether the backward pass has room for a third matrix."""
 
     @classmethod
     def of(cls, hidden: int, dtype: torch.dtype) -> _Plan:
         block = max(16, 1 << (hidden - 1).bit_length())
         if block * block * dtype.itemsize <= _ON_CHIP_BYTES:
             warps = max(1, block // 16)
-            return cls(True, block, _CHUNK_ON_CHIP, warps, warps, block)
+            return cls(True, block, _CHUNK_ON_CHIP, warps, warps, 0, block <= 64)
         warps = 8 if block <= 256 else 16
         return cls(False, block, _CHUNK_STREAMED, warps, warps, 8192 // block)
 
@@ -201,10 +203,11 @@ def backward(
     d_z = new(*lead, batch, steps, hidden)
     d_h0 = new(*lead, batch, hidden if has_h0 else 0)
     normed = hidden if norm_weight is not None else 0
-    d_gain, d_bias = new(members, batch, normed), new(members, batch, normed)
+    d_norm = new(2, members, batch, normed)
     d_sums = new(*lead, batch, steps if has_A0 else 0, inner_steps, hidden)
     d_A_both = None if d_A is None or not memory else (d_A + d_A.mT).to(wide)
-    carried = memory and steps > triton_backward.BLOCK_STEPS  # whether M outlives a block of steps
+    one_block = not has_A0 and steps <= triton_backward.BLOCK_STEPS
+    carried = memory and not plan.holds_M and not one_block  # whether M outlives a block of steps in memory
     scratch = 1 + triton_backward.BLOCK_STEPS * (1 + inner_steps)
     arguments = {
         "weight": weight_hh,
@@ -219,8 +222,8 @@ def backward(
         "scratch": new(sequences if memory else 0, scratch, hidden),
         "d_z": d_z,
         "d_h0": d_h0,
-        "d_gain": d_gain,
-        "d_bias": d_bias,
+        "d_gain": d_norm[0],
+        "d_bias": d_norm[1],
         "d_sums": d_sums,
         **{name: value for name, value in _numbers(settings, numbers).items() if name != "epsilon"},
         **_sizes(batch, steps, saved, checkpoints, lead),
@@ -232,8 +235,9 @@ def backward(
         "GIVEN_H": d_h is not None,
         "GIVEN_A": d_A_both is not None,
         "ON_CHIP": plan.on_chip,
-        "ONE_BLOCK": not has_A0 and steps <= triton_backward.BLOCK_STEPS,
+        "ONE_BLOCK": one_block,
         "one": 1,
+        "HOLD_M": plan.holds_M and not one_block,
         "ROWS": plan.rows,
         "SIDE": 32,
         "PAIRS": 1 << (triton_backward.BLOCK_STEPS * inner_steps - 1).bit_length(),
@@ -244,11 +248,10 @@ def backward(
     d_A0 = new(*lead, batch, 0, 0)
     if has_A0:
         d_A0 = _initial_gradient(d_A, d_sums, saved.view(members, -1), lengths, settings, numbers)
-    shapes = [weight_hh.shape, (*lead, normed), (*lead, normed), (*lead, batch, *d_A0.shape[-2:])]
-    rest = [value.view(shape) for value, shape in zip((d_W, d_gain.sum(1), d_bias.sum(1), d_A0), shapes, strict=True)]
-    d_W, d_gain, d_bias, d_A0 = rest
-    found = [value.to(weight_hh.dtype) for value in (d_z, d_W, d_gain, d_bias, d_h0, d_A0)]
-    return found[0], found[1], found[2], found[3], found[4], found[5]
+    d_gain, d_bias = (shares.sum(1).view(*lead, normed) for shares in d_norm)
+    found = (d_z, d_W.view(weight_hh.shape), d_gain, d_bias, d_h0, d_A0.view(*lead, batch, *d_A0.shape[-2:]))
+    d_z, d_W, d_gain, d_bias, d_h0, d_A0 = (gradient.to(weight_hh.dtype) for gradient in found)
+    return d_z, d_W, d_gain, d_bias, d_h0, d_A0
 
 
 def _weight_gradient(d_z: Tensor, saved: Tensor) -> Tensor:

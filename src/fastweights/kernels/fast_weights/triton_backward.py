@@ -1,8 +1,9 @@
 """The recurrence backwards, one program a sequence, for matrices on the chip and for streamed ones.
 
-Carried are h̄, a vector, and M = G + Gᵀ, G being the gradient of A(t). M stands still for BLOCK_STEPS steps, as A does for
-CHUNK: within them, the pairs (ū, q) that have come since are attended to, and a product of that rank renews M. So M may
-stay in memory: its products with the hidden vectors of these steps are known in advance. README.md derives the form.
+Carried are h̄, a vector, and M = G + Gᵀ, G being the gradient of A(t). On the chip every step renews M, unless there are so
+few that no A is ever formed. Otherwise M stays in memory and stands still for BLOCK_STEPS steps, as A does for CHUNK: its
+products with the hidden vectors of these steps are known in advance, the pairs (ū, q) that have come since are attended to,
+and a product of that rank renews it. README.md derives the forms.
 """
 
 import triton
@@ -90,6 +91,25 @@ def renew_pairs(
     tl.debug_barrier()
 
 
+@triton.jit
+def renewed(held, pairs, queries, begin, count, decay, units, inside, S: tl.constexpr, R: tl.constexpr):
+    """As `renew_pairs` for the block from `begin` on, with M in registers."""
+    tl.debug_barrier()
+    within = tl.minimum(_STEPS, count - begin)
+    queries += tl.cast(begin, tl.int64) * S * R
+    held *= power(decay, within)
+    u_next = tl.load(pairs + units, mask=inside, other=0.0)
+    q_next = tl.load(queries + units, mask=inside, other=0.0)
+    for m in range(within * S):
+        u, q = u_next, q_next
+        more = inside & (m + 1 < within * S)
+        u_next = tl.load(pairs + (m + 1) * R + units, mask=more, other=0.0)
+        q_next = tl.load(queries + (m + 1) * R + units, mask=more, other=0.0)
+        weighted = power(decay, m // S) * u
+        held += weighted[:, None] * q[None, :] + q[:, None] * weighted[None, :]
+    return held
+
+
 @triton.jit(do_not_specialize=[*SIZES, "one"], do_not_specialize_on_alignment=POINTERS)
 def backward(
     weight,
@@ -132,6 +152,7 @@ def backward(
     PER_MEMBER: tl.constexpr,
     ON_CHIP: tl.constexpr,
     ONE_BLOCK: tl.constexpr,
+    HOLD_M: tl.constexpr,
     GIVEN_OUT: tl.constexpr,
     GIVEN_H: tl.constexpr,
     GIVEN_A: tl.constexpr,
@@ -196,6 +217,10 @@ def backward(
     if NORM:
         next_normed = tl.load(normed + (newest * S + S - 1) * R + units, mask=inside, other=0.0)
         next_inverse = tl.load(inverse + newest * S + S - 1)
+    if HOLD_M:
+        held = tl.zeros([BLOCK, BLOCK], TYPE)
+        if GIVEN_A:
+            held = tl.load(M + entries, mask=square, other=0.0)
     i = tl.arange(0, _STEPS)
     pair = tl.arange(0, PAIRS)
     blocks = tl.cdiv(count, _STEPS)
@@ -211,19 +236,32 @@ def backward(
         else:
             A += tl.cast(chunk - 1, tl.int64) * R * R  # before the first chunk A is zero, and not read
         if MEMORY:
-            if GIVEN_A or not ONE_BLOCK:
-                if known:
-                    project(M, hidden, last, begin, count, products, R, SIDE, TYPE, PRECISION)
             first = tl.cast(begin, tl.int64)
-            there = (pair < within * S)[:, None] & inside[None, :]
-            Q = tl.load(queries + (first * S + pair)[:, None] * R + units[None, :], mask=there, other=0.0)
-            U = tl.zeros([PAIRS, BLOCK], TYPE)
             there = (i < within - 1)[:, None] & inside[None, :]
             H = tl.load(hidden + (first + 1 + i)[:, None] * R + units[None, :], mask=there, other=0.0)
             there = (i < within - 1)[None, :] & inside[:, None]
             H_dots = tl.load(hidden + (first + 1 + i)[None, :] * R + (units * one)[:, None], mask=there, other=0.0)
-            q_h = tl.dot(Q, tl.trans(H), input_precision="ieee", out_dtype=TYPE)  # q_mᵀ h_i
-            u_h = tl.zeros([PAIRS, _STEPS], TYPE)  # ū_mᵀ h_i
+            if not HOLD_M:
+                if GIVEN_A or not ONE_BLOCK:
+                    if ON_CHIP and known:
+                        held = tl.load(M + entries, mask=square & (GIVEN_A or block > 1), other=0.0)
+                        if block > 0:
+                            held = renewed(held, pairs, queries, begin + _STEPS, count, decay, units, inside, S, R)
+                            tl.store(M + entries, held, mask=square)
+                        for step in range(within):
+                            made = hidden + (first + step + 1) * R
+                            if begin + step == count - 1:
+                                made = last
+                            vector = tl.load(made + units, mask=inside, other=0.0)
+                            tl.store(products + step * R + units, product(held, vector, BLOCK), mask=inside)
+                        tl.debug_barrier()
+                    elif known:
+                        project(M, hidden, last, begin, count, products, R, SIDE, TYPE, PRECISION)
+                there = (pair < within * S)[:, None] & inside[None, :]
+                Q = tl.load(queries + (first * S + pair)[:, None] * R + units[None, :], mask=there, other=0.0)
+                U = tl.zeros([PAIRS, BLOCK], TYPE)
+                q_h = tl.dot(Q, tl.trans(H), input_precision="ieee", out_dtype=TYPE)  # q_mᵀ h_i
+                u_h = tl.zeros([PAIRS, _STEPS], TYPE)  # ū_mᵀ h_i
             if ON_CHIP and not ONE_BLOCK:
                 A_k = tl.load(A + entries, mask=square & (INITIAL_A or chunk > 0), other=0.0)
         for step in range(within):
@@ -232,18 +270,22 @@ def backward(
             earlier = tl.maximum(at - 1, 0)
             before = next_before
             next_before = tl.load(hidden + earlier * R + units, mask=inside, other=0.0)
-            if MEMORY and (GIVEN_A or not ONE_BLOCK):
+            if MEMORY and not HOLD_M and (GIVEN_A or not ONE_BLOCK):
                 projected = tl.load(products + j * R + units, mask=inside & known, other=0.0)
             if GIVEN_OUT:
                 dh += next_out.to(TYPE)
                 next_out = tl.load(d_out + earlier * R + units, mask=inside, other=0.0)
             if MEMORY:
-                now = i[None, :] == j
-                onto_q, onto_u = sums(tl.where(now, q_h, 0.0), tl.where(now, u_h, 0.0), 1)
-                weights = tl.where(pair >= (j + 1) * S, power(decay, tl.maximum(pair // S - j - 1, 0)), 0.0)
-                recalled = tl.sum(U * (weights * onto_q)[:, None] + Q * (weights * onto_u)[:, None], 0)
-                if GIVEN_A or not ONE_BLOCK:
-                    recalled += power(decay, within - 1 - j) * projected
+                if HOLD_M:
+                    recalled = product(held, h, BLOCK)
+                    held *= decay
+                else:
+                    now = i[None, :] == j
+                    onto_q, onto_u = sums(tl.where(now, q_h, 0.0), tl.where(now, u_h, 0.0), 1)
+                    weights = tl.where(pair >= (j + 1) * S, power(decay, tl.maximum(pair // S - j - 1, 0)), 0.0)
+                    recalled = tl.sum(U * (weights * onto_q)[:, None] + Q * (weights * onto_u)[:, None], 0)
+                    if GIVEN_A or not ONE_BLOCK:
+                        recalled += power(decay, within - 1 - j) * projected
                 dh += rate * recalled
                 fading = tl.where(i < j, rate * power(decay, tl.maximum(j - 1 - i, 0)), 0.0)
             dz = tl.zeros([BLOCK], TYPE)
@@ -265,17 +307,21 @@ def backward(
                     tl.store(d_sums + (at * S + s) * R + units, du, mask=inside)
                 dh = tl.zeros([BLOCK], TYPE)
                 if MEMORY:
-                    this = pairs + (j * S + s) * R
                     dots = tl.sum(H_dots * du[:, None], 0)
-                    this_pair = pair[:, None] == j * S + s
-                    u_h = tl.where(this_pair, dots[None, :], u_h)
-                    U = tl.where(this_pair, du[None, :], U)
+                    if HOLD_M:
+                        held += du[:, None] * query[None, :] + query[:, None] * du[None, :]
+                    else:
+                        this_pair = pair[:, None] == j * S + s
+                        u_h = tl.where(this_pair, dots[None, :], u_h)
+                        U = tl.where(this_pair, du[None, :], U)
                     dh = tl.sum(H * (fading * dots)[:, None], 0)
                     if ON_CHIP:
                         if not ONE_BLOCK:
-                            tl.store(this + units, du, mask=inside)
+                            if not HOLD_M:
+                                tl.store(pairs + (j * S + s) * R + units, du, mask=inside)
                             dh += power(decay, offset + j) * product(A_k, du, BLOCK)
                     else:
+                        this = pairs + (j * S + s) * R
                         share(this, du, units, inside)
                         if offset > 0:  # what lies in the chunk before this block
                             before_block = hidden + (first - offset + 1) * R
@@ -293,7 +339,7 @@ def backward(
                 share(place, dz, units, inside)
                 dh = streamed_product(weight, place, units, inside, R, BLOCK, ROWS)
             h = before
-        if MEMORY and not ONE_BLOCK:
+        if MEMORY and not ON_CHIP and not ONE_BLOCK:
             if begin > 0:
                 renew_pairs(M, known, pairs, queries + first * S * R, within, decay, S, R, SIDE, TYPE, PRECISION)
     if INITIAL_H:

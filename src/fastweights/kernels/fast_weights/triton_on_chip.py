@@ -84,6 +84,9 @@ def forward(
         normed = queries + total * S
         inverse = saved + member * member_saved + total * (1 + 2 * S) + row * steps * S
         checkpoint = checkpoints + member * member_checkpoints + row * (member_checkpoints // batch)
+    driven = tl.zeros([BLOCK], TYPE)  # W h
+    if INITIAL_H:
+        driven = product(W, h, BLOCK)
     coming = tl.load(z + units, mask=inside, other=0.0).to(TYPE)
     for begin in range(0, count, CHUNK):
         if KEEP and MEMORY:
@@ -100,7 +103,7 @@ def forward(
             at = tl.cast(t, tl.int64)
             if KEEP:
                 tl.store(hidden + at * R + units, h, mask=inside)
-            boundary = z_t + product(W, h, BLOCK)
+            boundary = z_t + driven
             h = activate(boundary, TANH)
             for s in range(S):
                 if KEEP:
@@ -115,8 +118,9 @@ def forward(
                         tl.store(inverse + at * S + s, scale)
                     u = g * u + b
                 h = activate(u, TANH)
+            driven = product(W, h, BLOCK)
             if MEMORY:
-                A = decay * A + (rate * h)[:, None] * h[None, :]
+                A = decay * A + h[:, None] * (rate * h)[None, :]
             tl.store(out + at * R + units, h, mask=inside)
     for t in range(count, steps):
         tl.store(out + tl.cast(t, tl.int64) * R + units, tl.zeros([BLOCK], TYPE), mask=inside)
