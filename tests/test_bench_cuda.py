@@ -4,7 +4,10 @@ import dataclasses
 import itertools
 import json
 import time
+import weakref
+from contextlib import contextmanager
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -120,8 +123,9 @@ def test_a_contender_that_fails_is_recorded_and_the_rest_goes_on(run_on_cpu):
     assert found["ours", BOTH].skipped == "OutOfMemoryError: CUDA out of memory. Tried to allocate 9 GiB"
 
 
-def test_what_the_budget_does_not_reach_is_recorded_as_skipped(run_on_cpu):
+def test_what_the_budget_does_not_reach_is_recorded_as_skipped(run_on_cpu, tmp_path):
     report = run_on_cpu(budget=1e-9)
+    assert "0 of 2 sizes were measured" in bench_cuda.save(report, tmp_path)[1].read_text()
     assert {m.skipped for m in report.measurements} == {"not measured: the time budget of 1e-09 s was used up"}
     assert {m.point for m in report.measurements} == set(TINY)
 
@@ -149,6 +153,11 @@ def test_what_does_not_fit_is_not_tried():
     assert eager.why_not(point, BOTH, large) is None
     assert eager.why_not(point, BOTH, small) == "would hold 32 GiB for the backward pass"
     assert eager.why_not(point, "forward", small) is None
+    ours = contenders.Recurrence(contenders.OURS, "cpu")
+    assert ours.why_not(point, BOTH, small) is None
+    # 65,536 sequences: 704 GiB of A in 11 steps of 512 units, none with 128, for those stay on the chip.
+    assert ours.why_not(Point(512, 11, 1024, 64), "forward", large).startswith("streams 704 GiB")
+    assert ours.why_not(Point(128, 1024, 1024, 64), "forward", large) is None
 
 
 def test_graphs_replay_calls_on_their_own_inputs(run_on_cpu, monkeypatch):
@@ -158,6 +167,52 @@ def test_graphs_replay_calls_on_their_own_inputs(run_on_cpu, monkeypatch):
     graphs = [m for m in report.measurements if m.contender.endswith("CUDA graph")]
     assert len(graphs) == 6
     assert all(m.seconds and m.memory is None for m in graphs)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_capture_is_warm_keeps_its_inputs_and_gives_the_stream_back(monkeypatch, fails):
+    """Against a torch.cuda made up here, which says what is done on which stream."""
+    current, done = ["main"], []
+
+    @contextmanager
+    def stream(name):
+        before, current[0] = current[0], name
+        try:
+            yield
+        finally:
+            current[0] = before
+
+    @contextmanager
+    def graph(_, stream):
+        current[0] = "capture"
+        yield
+        if fails:
+            raise RuntimeError("capture invalidated")  # as torch does, before it gives its stream back
+        current[0] = stream
+
+    side = SimpleNamespace(wait_stream=lambda other: done.append("side waits"))
+    monkeypatch.setattr(contenders, "_side_stream", lambda: side)
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: done.append("replay")))
+    main = SimpleNamespace(wait_stream=lambda other: done.append("main waits"))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: main)
+    inputs = torch.zeros(1)
+    alive = weakref.ref(inputs)
+
+    def prepared(inputs):
+        return lambda: done.append("warm" if current[0] is side else current[0]) or inputs
+
+    if fails:
+        with pytest.raises(RuntimeError, match="capture invalidated"):
+            contenders.Captured(prepared(inputs))
+    else:
+        captured = contenders.Captured(prepared(inputs))
+        del inputs
+        captured()
+        assert done == ["side waits", "warm", "capture", "main waits", "replay"]
+        assert alive() is not None
+    assert current == ["main"]
 
 
 @pytest.mark.parametrize("tiny", TINY)
@@ -198,11 +253,13 @@ def test_calls_are_timed_warm_and_slow_ones_less_often():
         return sample, taken
 
     sample, taken = fake(itertools.chain([9.0], itertools.repeat(0.5)))
+    machine.warm_up(sample)
     assert machine.samples(sample) == [0.5] * 3
-    assert len(taken) == 4
+    assert taken == [9.0] + [0.5] * 3
     sample, taken = fake(itertools.repeat(1e-4))
+    machine.warm_up(sample)
+    assert len(taken) == 3
     assert len(machine.samples(sample)) == 30
-    assert len(taken) == 33
     assert len(machine.samples(fake(itertools.repeat(0.08))[0])) == 5
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cache
 from typing import ClassVar, Literal
 
 import torch
@@ -18,8 +19,10 @@ from fastweights.bench.points import Pass, Scope
 from fastweights.bench.recurrence import recurrence, starting_inputs
 from fastweights.cells.fast_weights import FastWeightRNN
 
-# Past this an eager forward pass, which streams A through memory a few times a step, takes seconds.
+# Past this a forward pass that streams A, or the past, through memory a few times takes seconds.
 _MOST_STREAMED = 2**39
+# Past this no program holds A on the chip; ours, too, streams it.
+_ON_CHIP = 128
 
 OURS, OUR_LAYER = "ours", "our layer"
 EAGER, GRAPHED_EAGER = "eager explicit A", "eager explicit A, CUDA graph"
@@ -67,17 +70,19 @@ class Recurrence(Contender):
     def why_not(self, point: Point, which: Pass, machine: Machine) -> str | None:
         if missing := kernels.missing_backends().get(self.backend):
             return missing
-        kept = 0
+        if self.backend == "attention" and point.steps > EAGER_ATTENTION_STEPS:
+            return f"restacks the past at every step; only up to {EAGER_ATTENTION_STEPS} steps"
+        eager = self.backend in ("attention", "reference")
+        streamed = 0
         if self.backend == "attention":
-            if point.steps > EAGER_ATTENTION_STEPS:
-                return f"restacks the past at every step; only up to {EAGER_ATTENTION_STEPS} steps"
-            kept = 4 * point.sequences * point.hidden_size * point.steps**2 // 2  # the past, stacked at every step
-        elif self.backend == "reference":
-            kept = 4 * point.sequences * point.hidden_size**2 * point.steps  # an A for every step
-            if kept > _MOST_STREAMED:
-                return f"streams {kept / 2**30:,.0f} GiB of A several times, which takes seconds"
-        if which == "forward+backward" and 2 * kept > machine.memory:
-            return f"would hold {kept / 2**30:,.0f} GiB for the backward pass"
+            streamed = 4 * point.sequences * point.hidden_size * point.steps**2 // 2  # the past at every step
+        elif eager or point.hidden_size > _ON_CHIP:
+            streamed = 4 * point.sequences * point.hidden_size**2 * point.steps  # an A at every step
+        if streamed > _MOST_STREAMED:
+            return f"streams {streamed / 2**30:,.0f} GiB several times, which takes seconds"
+        # Autograd keeps it all.
+        if eager and which == "forward+backward" and 2 * streamed > machine.memory:
+            return f"would hold {streamed / 2**30:,.0f} GiB for the backward pass"
         return None
 
     def prepare(self, point: Point, which: Pass, machine: Machine) -> Call:
@@ -133,7 +138,7 @@ class Captured:
     def __init__(self, call: Call) -> None:
         self._call = call  # keeps the inputs alive
         self._graph = torch.cuda.CUDAGraph()
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side = _side_stream()
         side.wait_stream(torch.cuda.current_stream())
         # The outer context restores the stream even where the capture fails.
         with torch.cuda.stream(side):
@@ -144,6 +149,12 @@ class Captured:
 
     def __call__(self) -> None:
         self._graph.replay()
+
+
+@cache
+def _side_stream() -> torch.cuda.Stream:
+    """One for all captures, for libraries keep a workspace for every stream."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 
 def contenders(point: Point, ours: kernels.Backend) -> list[Contender]:

@@ -68,6 +68,8 @@ def gpu() -> Machine:
         return float(start.elapsed_time(end)) / 1e3
 
     def measure(call: Call) -> Measured:
+        warm_up(lambda: sample(call))
+        # Not before: what a library allocates once, at its first call, is no part of this one.
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         timing = summary(samples(lambda: sample(call)))
@@ -76,11 +78,15 @@ def gpu() -> Machine:
     return Machine("cuda", properties.name, properties.total_memory, measure)
 
 
-def samples(sample: Callable[[], float]) -> list[float]:
-    """Seconds of warm calls: 5 to 30 within about 0.2 s, 3 of slow ones. `sample` makes a call and returns its time."""
+def warm_up(sample: Callable[[], float]) -> None:
+    """Make a few calls, a slow one once; `sample` makes a call and returns its time."""
     for _ in range(_WARM_UPS):
         if sample() > _SLOW_SECONDS:
-            break
+            return
+
+
+def samples(sample: Callable[[], float]) -> list[float]:
+    """Seconds of warm calls: 5 to 30 within about 0.2 s, 3 of slow ones."""
     seconds = [sample()]
     least = _LEAST_SLOW if seconds[0] > _SLOW_SECONDS else _LEAST
     while len(seconds) < least or (len(seconds) < _MOST and sum(seconds) < _SECONDS):
