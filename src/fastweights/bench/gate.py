@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +18,7 @@ TOLERANCE = 2e-5
 
 _CANDIDATES: dict[Device, tuple[kernels.Backend, ...]] = {
     "cpu": ("attention", "cpu"),
-    # The dispatcher, not the annotation, knows whether there is one.
-    "cuda": ("attention", cast("kernels.Backend", "triton")),
+    "cuda": ("attention", "triton"),
 }
 _SIZES = ((7, 3, 1), (50, 11, 5), (33, 40, 17))  # R, T, B: odd sizes, and Table 1's R and T
 # Every way in which the GPU's kernels hold A, over several chunks, and as many sequences as are timed.

@@ -9,7 +9,7 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -21,7 +21,6 @@ from fastweights.bench.gate import Check, passed_checks
 from fastweights.bench.points import Pass, Scope
 from fastweights.training import environment
 
-_TRITON = cast("kernels.Backend", "triton")  # the dispatcher, not the annotation, knows whether there is one
 _PASSES: tuple[Pass, ...] = ("forward", "forward+backward")
 _LONGEST_REASON = 200
 
@@ -80,7 +79,7 @@ def run(
     keep: Callable[[Report], object],
     *,
     budget: float | None = None,
-    ours: kernels.Backend = _TRITON,
+    ours: kernels.Backend = "triton",
 ) -> Report:
     """Measure all contenders at all points of the preset.
 
