@@ -18,7 +18,7 @@ from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from fastweights import cells, experiments, tasks
 from fastweights.errors import RunError, UsageError, unknown_name
-from fastweights.training.config import RunConfig
+from fastweights.training.config import Device, RunConfig
 
 if TYPE_CHECKING:
     from fastweights.training.records import RunDirectory
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # Progress and messages go to standard error; standard output carries the result alone.
 _messages = Console(stderr=True)
 _output = Console()
+_BENCHES = Path("runs/bench")
 
 
 def _cores() -> int:
@@ -349,27 +350,42 @@ class Verify:
 class Bench:
     """Time the recurrences beside each other and beside torch's own layers, after checking their results."""
 
-    preset: str = "quick"
-    """Which sizes: quick (Table 1 with 50 units), targets (those and long sequences) or full (all sizes; hours); or
-    population: what training several runs together in a process gains."""
-    output: Path = Path("runs/bench")
-    """Folder for the table, the figure and the measurements."""
+    preset: str | None = None
+    """Which sizes [default: quick; with --device cuda, targets]. quick is Table 1 with 50 units, targets those that
+    something is aimed at, full all (hours), compiled, on a GPU, those of torch.compile; population: what training
+    several runs together in a process gains."""
+    device: Device = "cpu"
+    """Where: cpu, or cuda, where also cuDNN's layers and CUDA graphs are compared."""
+    budget: float | None = None
+    """With --device cuda, seconds after which nothing further is begun; the most important sizes come first."""
+    output: Path | None = None
+    """Folder for the table, the figure and the measurements [default: runs/bench; a GPU's by its name below that]."""
     json: bool = False
     """Print the measurements as JSON."""
 
     def run(self) -> None:
+        if self.budget is not None and (self.device != "cuda" or self.preset == "population"):
+            raise UsageError("budget is for a benchmark with --device cuda; leave it out")
+        if self.budget is not None and not self.budget > 0:
+            raise UsageError(f"budget must be above 0 seconds, got {self.budget}")
+        if self.preset == "population":
+            self._time_populations()
+        elif self.device == "cuda":
+            self._time_gpu()
+        else:
+            self._time_cpu()
+
+    def _time_cpu(self) -> None:
         from fastweights.bench.points import PRESETS
         from fastweights.bench.run import run
         from fastweights.report.bench import save, summary, terminal_tables, values
 
-        if self.preset not in (*PRESETS, "population"):
-            raise unknown_name("preset", self.preset, (*PRESETS, "population"))
-        _make_folder("output", self.output)
-        if self.preset == "population":
-            self._time_populations()
-            return
-        report = run(PRESETS[self.preset], lambda point: _messages.print(f"timing {point}", highlight=False))
-        saved = save(report, self.output)
+        preset, output = self.preset or "quick", self.output or _BENCHES
+        if preset not in PRESETS:
+            raise unknown_name("preset", preset, (*PRESETS, "population"))
+        _make_folder("output", output)
+        report = run(PRESETS[preset], lambda point: _messages.print(f"timing {point}", highlight=False))
+        saved = save(report, output)
         if self.json:
             print(json.dumps(values(report), indent=2))
             return
@@ -379,11 +395,41 @@ class Bench:
         for path in saved:
             _output.print(f"saved {path}", highlight=False, soft_wrap=True)
 
+    def _time_gpu(self) -> None:
+        from fastweights.bench.cuda.machine import gpu
+        from fastweights.bench.cuda.points import PRESETS
+        from fastweights.bench.cuda.run import run
+        from fastweights.report.bench_cuda import save, save_values, summary, terminal_targets, values
+
+        preset = self.preset or "targets"
+        if preset not in PRESETS:
+            raise unknown_name("preset with --device cuda", preset, (*PRESETS, "population"))
+        machine = gpu()
+        output = self.output or _BENCHES / machine.slug
+        _make_folder("output", output)
+        report = run(
+            PRESETS[preset],
+            machine,
+            lambda what: _messages.print(f"timing {what}", highlight=False),
+            lambda so_far: save_values(so_far, output),
+            budget=self.budget,
+        )
+        saved = save(report, output)
+        if self.json:
+            print(json.dumps(values(report), indent=2))
+            return
+        _output.print(terminal_targets(report))
+        print(summary(report))
+        for path in saved:
+            _output.print(f"saved {path}", highlight=False, soft_wrap=True)
+
     def _time_populations(self) -> None:
         from fastweights.bench.population import markdown_table, run, save, summary, values
 
+        output = self.output or _BENCHES
+        _make_folder("output", output)
         report = run(lambda what: _messages.print(f"timing {what}", highlight=False))
-        saved = save(report, self.output)
+        saved = save(report, output)
         if self.json:
             print(json.dumps(values(report), indent=2))
             return

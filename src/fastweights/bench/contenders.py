@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fastweights import kernels
 from fastweights.bench.points import INPUT_SIZE, Pass, Point, Scope
+from fastweights.bench.recurrence import recurrence, starting_inputs
 from fastweights.cells.associative_lstm import AssociativeLSTM
 from fastweights.cells.fast_weights import FastWeightRNN
 from fastweights.cells.irnn import IRNN
@@ -24,8 +25,8 @@ _COMPILE_STEPS = 64
 # Eager loops take minutes past this, and a training step of the task is short.
 _EAGER_STEPS = 1024
 _TRAINING_STEPS = 64
-# Eager attention restacks the past at every step; past this its O(T²) copies take minutes.
-_EAGER_ATTENTION_STEPS = 256
+EAGER_ATTENTION_STEPS = 256
+"""Eager attention restacks the past at every step; past this its O(T²) copies take minutes."""
 
 
 class Calls(NamedTuple):
@@ -72,35 +73,21 @@ class Recurrence(Contender):
             return f"compiles an unrolled loop; only up to {_COMPILE_STEPS} steps"
         if self.backend == "reference" and point.steps > _EAGER_STEPS:
             return f"an eager loop; only up to {_EAGER_STEPS} steps"
-        if self.backend == "attention" and point.steps > _EAGER_ATTENTION_STEPS:
-            return f"restacks the past at every step; only up to {_EAGER_ATTENTION_STEPS} steps"
+        if self.backend == "attention" and point.steps > EAGER_ATTENTION_STEPS:
+            return f"restacks the past at every step; only up to {EAGER_ATTENTION_STEPS} steps"
         stored = 4 * point.batch * point.steps * point.hidden_size**2  # an A for every step, kept by autograd
         if self.backend == "reference" and 2 * stored > _MEMORY_LIMIT:
             return f"would hold {2 * stored / 2**30:.0f} GiB for the backward pass"
         return None
 
     def prepare(self, point: Point) -> Calls:
-        size = point.hidden_size
-        generator = torch.Generator().manual_seed(0)
-        z = torch.randn(point.batch, point.steps, size, generator=generator, requires_grad=True)
-        weight = (0.05 * torch.eye(size)).requires_grad_()
-        gain, bias = torch.ones(size, requires_grad=True), torch.zeros(size, requires_grad=True)
-        upstream = torch.randn(point.batch, point.steps, size, generator=generator)
+        inputs, upstream = starting_inputs((point.batch, point.steps, point.hidden_size))
+        whole = recurrence(self.backend)
 
-        def run(z: Tensor, weight: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
-            return kernels.fast_weights(
-                z,
-                weight,
-                gain,
-                bias,
-                decay=0.95,
-                fast_learning_rate=0.5,
-                final_fast_weights=False,
-                backend=self.backend,
-            )[0]
+        def run(*inputs: Tensor) -> Tensor:
+            return whole(*inputs)[0]
 
-        function = torch.compile(run, dynamic=False) if self.compiled else run
-        return _calls(function, (z, weight, gain, bias), upstream)
+        return make_calls(torch.compile(run, dynamic=False) if self.compiled else run, inputs, upstream)
 
 
 class Layer(Contender):
@@ -114,8 +101,8 @@ class Layer(Contender):
         self.eager = eager
 
     def why_not(self, point: Point) -> str | None:
-        if self.eager and point.steps > _EAGER_ATTENTION_STEPS:
-            return f"an eager loop of many operations; only up to {_EAGER_ATTENTION_STEPS} steps"
+        if self.eager and point.steps > EAGER_ATTENTION_STEPS:
+            return f"an eager loop of many operations; only up to {EAGER_ATTENTION_STEPS} steps"
         return None
 
     def prepare(self, point: Point) -> Calls:
@@ -128,7 +115,7 @@ class Layer(Contender):
             out: Tensor = layer(x)[0]
             return out
 
-        return _calls(run, (x, *layer.parameters()), upstream)
+        return make_calls(run, (x, *layer.parameters()), upstream)
 
 
 class TrainingStep(Contender):
@@ -164,7 +151,8 @@ class TrainingStep(Contender):
         return Calls(predict, update)
 
 
-def _calls(function: Callable[..., Any], inputs: tuple[Tensor, ...], upstream: Tensor) -> Calls:
+def make_calls(function: Callable[..., Any], inputs: tuple[Tensor, ...], upstream: Tensor) -> Calls:
+    """Calls of a function of these inputs; the second finds the gradients of all that require one."""
     wanted = [value for value in inputs if value.requires_grad]
 
     def forward() -> object:

@@ -42,7 +42,7 @@ def side_by_side(calls: Mapping[str, Call], *, slow_seconds: float = 5.0) -> dic
         for name, call in calls.items():
             if turn < rounds[name]:
                 samples[name].append(_timed(call, counts[name]))
-    return {name: _summary(seconds) for name, seconds in samples.items()}
+    return {name: summary(seconds) for name, seconds in samples.items()}
 
 
 def peak_memory(call: Call) -> int | None:
@@ -57,16 +57,17 @@ def peak_memory(call: Call) -> int | None:
     return max(0, _status_bytes("VmHWM") - before)
 
 
+def summary(seconds: list[float]) -> Timing:
+    """Of the seconds that two calls or more took."""
+    fifths = statistics.quantiles(seconds, n=5, method="inclusive")
+    return Timing(statistics.median(seconds), fifths[0], fifths[-1], len(seconds))
+
+
 def _timed(call: Call, count: int) -> float:
     started = time.perf_counter()
     for _ in range(count):
         call()
     return (time.perf_counter() - started) / count
-
-
-def _summary(seconds: list[float]) -> Timing:
-    fifths = statistics.quantiles(seconds, n=5, method="inclusive")
-    return Timing(statistics.median(seconds), fifths[0], fifths[-1], len(seconds))
 
 
 def _status_bytes(field: str) -> int:

@@ -44,12 +44,11 @@ PRESETS: dict[str, tuple[Point, ...]] = {
 }
 
 
-def fast_weight_flops(point: Point, which: Pass) -> int:
+def fast_weight_flops(size: int, steps: int, sequences: int, which: Pass) -> int:
     """Floating-point operations of the fast-weight recurrence at S = 1, by the cheaper form of A h at each step.
 
     Step t costs 2R² for W h, and for A h either 4tR (attention over t stored vectors) or 2R², with 3R² to update A. A
     backward pass costs twice its forward pass: each product has two factors to find the gradient of.
     """
-    size = point.hidden_size
-    forward = sum(2 * size**2 + min(4 * t * size, 5 * size**2) for t in range(point.steps)) * point.batch
+    forward = sum(2 * size**2 + min(4 * t * size, 5 * size**2) for t in range(steps)) * sequences
     return forward if which == "forward" else 3 * forward

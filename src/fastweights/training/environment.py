@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -26,7 +26,31 @@ def describe() -> dict[str, str | int]:
         "machine": platform.machine(),
         "processor": _processor(),
         "simd": library.variant() if library.missing() is None else "no compiled core",
+        **(_gpu() if torch.cuda.is_available() else {}),
     }
+
+
+def _gpu() -> dict[str, str | int]:
+    """The current GPU and what drives it."""
+    found: dict[str, str | int] = {
+        "gpu": torch.cuda.get_device_name(),
+        "driver": _driver(),
+        "cuda": torch.version.cuda or "none",  # none under ROCm, which calls itself cuda
+        "cudnn": torch.backends.cudnn.version() or "none",  # type: ignore[no-untyped-call]
+    }
+    with suppress(PackageNotFoundError):
+        found["triton"] = version("triton")
+    return found
+
+
+def _driver() -> str:
+    """The version of the GPU's driver, where its tool tells it."""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        told = []
+    return told[0].strip() if told else "unknown"
 
 
 def _commit() -> str:
