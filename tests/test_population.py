@@ -140,25 +140,20 @@ class TestUpdates:
         assert norms[2] == pytest.approx(0.2, rel=1e-3)
 
     def test_a_member_goes_on_alone_from_the_weights_and_moments_it_has(self, tmp_path):
-        """Also in the middle of the others' updates: its optimiser looks into the stacked state."""
+        """Its model and its optimiser look into the stacked ones."""
         configs = members_of("fast_weights")
-        trainers = {}
-        for name in ("together", "alone"):
-            trainers[name] = [Trainer(run) for run in directories(tmp_path / name, configs)]
-            for trainer in trainers[name]:
-                trainer.model.double()
-        population = Population(trainers["together"])
+        together, alone = ([Trainer(run) for run in directories(tmp_path / name, configs)] for name in ("a", "b"))
+        for trainer in (*together, *alone):
+            trainer.model.double()
+        population = Population(together)
         for _ in range(3):
             population.update()
-            trainers["together"][1].update()
-        for _ in range(3):
-            trainers["alone"][0].update()
-        for _ in range(6):
-            trainers["alone"][1].update()
-        for mine, other in zip(trainers["together"][:2], trainers["alone"][:2], strict=True):
-            assert [s["step"] for s in mine.optimizer.state.values()] == [mine.progress.step] * len(
-                mine.optimizer.state
-            )
+        for mine, other in zip(together, alone, strict=True):
+            for _ in range(3):
+                mine.update()
+            for _ in range(6):
+                other.update()
+            assert {int(state["step"]) for state in mine.optimizer.state.values()} == {6}
             for name, value in other.model.state_dict().items():
                 torch.testing.assert_close(mine.model.state_dict()[name], value, rtol=1e-9, atol=1e-9)
 
@@ -181,7 +176,7 @@ class TestUpdates:
 
 @pytest.fixture
 def several_at_once(monkeypatch):
-    """What a GPU does: more updates than one before the losses are looked at. 7 divides neither epochs nor evaluations."""
+    """As on a GPU, more updates than one before the losses are looked at; 7 divides neither epochs nor evaluations."""
     monkeypatch.setattr("fastweights.training.population._AT_ONCE", {"cpu": 7})
 
 

@@ -76,7 +76,7 @@ def assert_equal(pairs):
 
 
 def test_steps_are_those_of_torch_for_each_model(pairs):
-    weights, adam = stack(*zip(*(twin for _, twin in pairs), strict=True), CLIP_NORMS)
+    _, adam = stack(*zip(*(twin for _, twin in pairs), strict=True), CLIP_NORMS)
     for turn in range(5):
         gradients = [gradients_of(model) for (model, _), _ in pairs]
         rates = [rate / (turn + 1) for rate in RATES]
@@ -89,7 +89,7 @@ def test_steps_are_those_of_torch_for_each_model(pairs):
 
 
 def test_each_optimiser_goes_on_by_itself_and_can_be_saved(pairs):
-    weights, adam = stack(*zip(*(twin for _, twin in pairs), strict=True), CLIP_NORMS)
+    _, adam = stack(*zip(*(twin for _, twin in pairs), strict=True), CLIP_NORMS)
     gradients = [gradients_of(model) for (model, _), _ in pairs]
     adam.step(torch.stack([torch.cat([g.flatten() for g in own]) for own in gradients]), torch.tensor(RATES))
     for ((model, optimizer), (twin, twins)), own, clip_norm in zip(pairs, gradients, CLIP_NORMS, strict=True):

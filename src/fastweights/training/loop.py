@@ -420,8 +420,8 @@ def _train_on(run: RunDirectory, stop: Callable[[], bool], notify: Notify, group
 
 def go_on(trainer: Trainer, stop: Callable[[], bool], notify: Notify) -> bool:
     """Train a run in memory to its end; returns False, with a checkpoint written, if it was stopped. See `train`."""
-    advance = _advancing(trainer)
     ending = trainer.ending()
+    advance = advancing(trainer)
     while ending is None:
         if trainer.group.any(stop()):
             trainer.save()
@@ -431,7 +431,7 @@ def go_on(trainer: Trainer, stop: Callable[[], bool], notify: Notify) -> bool:
     return True
 
 
-def _advancing(trainer: Trainer) -> Callable[[], list[float]]:
+def advancing(trainer: Trainer) -> Callable[[], list[float]]:
     """What does the run's next updates and returns their losses: one, or on a GPU, where launches cost, several."""
     if trainer.config.device == "cuda" and trainer.group.size == 1:
         population = Population([trainer])
