@@ -14,7 +14,7 @@ from fastweights.model import SequenceClassifier
 from fastweights.training.distributed import ALONE, Group
 
 # Sequences at a time, over all models: as many as stay inside a processor's caches, or as keep a GPU busy.
-_BATCH = {"cpu": 1_000, "cuda": 50_000}
+_BATCH = {"cpu": 1_000, "cuda": 20_000}
 
 
 class Score(NamedTuple):

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy
 
 from fastweights import cells
@@ -95,7 +95,9 @@ class Population:
             [member.optimizer for member in members],
             [member.config.clip_norm for member in members],
         )
-        self._buffers = stack_module_state(list(models))[1]
+        self._buffers = {
+            name: torch.stack([model.get_buffer(name) for model in models]) for name, _ in models[0].named_buffers()
+        }
         self._settings = {
             name: torch.tensor(
                 [getattr(model.cell, name) for model in models],
