@@ -215,6 +215,36 @@ class TestSeveralUpdatesAtOnce:
             same_but_for_rounding(run, alone(tmp_path / "alone", run.config()))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this torch sees no GPU")
+class TestOnAGPU:
+    """Where an update is a CUDA graph; a warning that it could not be recorded fails a test."""
+
+    @pytest.mark.parametrize("cell", CELLS)
+    def test_in_float64_the_graph_does_the_updates_of_the_run_alone(self, tmp_path, cell):
+        configs = members_of(cell, device="cuda", updates=100)
+        together, alone = ([Trainer(run) for run in directories(tmp_path / name, configs)] for name in ("a", "b"))
+        for trainer in (*together, *alone):
+            trainer.model.double()
+        population = Population(together)
+        while together[0].progress.step < 60:
+            losses = population.advance()
+            expected = [[float(trainer.update()) for _ in losses[0]] for trainer in alone]
+            assert losses == [pytest.approx(each, rel=1e-9) for each in expected]
+        for mine, other in zip(together, alone, strict=True):
+            for name, value in other.model.state_dict().items():
+                torch.testing.assert_close(mine.model.state_dict()[name], value, rtol=1e-9, atol=1e-9)
+        for split in ("validation", "test"):
+            expected = [evaluate(trainer.model, *trainer.data[split]).nll for trainer in alone]
+            assert [score.nll for score in population.scores(split, range(3))] == pytest.approx(expected, rel=1e-9)
+
+    def test_runs_together_are_those_alone(self, tmp_path):
+        configs = members_of("irnn", device="cuda", updates=45)
+        runs = directories(tmp_path / "together", configs)
+        assert together(runs) == dict.fromkeys(runs, True)
+        for run, config in zip(runs, configs, strict=True):
+            same_but_for_rounding(run, alone(tmp_path / "alone", config))
+
+
 class TestShape:
     def test_what_members_need_not_share(self):
         assert len({shape(config) for config in members_of("fast_weights")}) == 1
