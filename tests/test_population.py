@@ -13,10 +13,12 @@ import torch
 from fastweights import kernels
 from fastweights.errors import RunError, UsageError
 from fastweights.training import checkpoint
+from fastweights.training.evaluation import evaluate
 from fastweights.training.loop import Trainer, train
-from fastweights.training.population import Population, shape, train_together
+from fastweights.training.population import Population, shape
 from fastweights.training.records import RunDirectory, RunInUse
 from fastweights.training.sweep import LocalProcesses, run_all
+from fastweights.training.together import train_together
 from small_runs import small, wait_until
 
 CELLS = ("fast_weights", "irnn", "lstm", "associative_lstm")
@@ -124,15 +126,123 @@ class TestUpdates:
             assert population.update() == pytest.approx(expected, rel=1e-5)
 
     def test_clipping_is_by_the_norm_of_each_member(self, tmp_path):
+        """After one update from zero, Adam's first moment is a tenth of the gradient."""
         trainers = [Trainer(run) for run in directories(tmp_path, members_of("fast_weights"))]
         Population(trainers).update()
         norms = [
-            float(torch.linalg.vector_norm(torch.cat([p.grad.flatten() for p in trainer.model.parameters()])))
-            for trainer in trainers
+            float(
+                torch.linalg.vector_norm(torch.cat([10 * s["exp_avg"].flatten() for s in t.optimizer.state.values()]))
+            )
+            for t in trainers
         ]
         assert norms[0] == pytest.approx(0.1, rel=1e-3)
         assert norms[1] > 0.2
         assert norms[2] == pytest.approx(0.2, rel=1e-3)
+
+    def test_a_member_goes_on_alone_from_the_weights_and_moments_it_has(self, tmp_path):
+        """Its model and its optimiser look into the stacked ones."""
+        configs = members_of("fast_weights")
+        together, alone = ([Trainer(run) for run in directories(tmp_path / name, configs)] for name in ("a", "b"))
+        for trainer in (*together, *alone):
+            trainer.model.double()
+        population = Population(together)
+        for _ in range(3):
+            population.update()
+        for mine, other in zip(together, alone, strict=True):
+            for _ in range(3):
+                mine.update()
+            for _ in range(6):
+                other.update()
+            assert {int(state["step"]) for state in mine.optimizer.state.values()} == {6}
+            for name, value in other.model.state_dict().items():
+                torch.testing.assert_close(mine.model.state_dict()[name], value, rtol=1e-9, atol=1e-9)
+
+    @pytest.mark.parametrize("cell", CELLS)
+    def test_scores_are_those_of_each_member(self, tmp_path, cell):
+        trainers = [Trainer(run) for run in directories(tmp_path, members_of(cell))]
+        for trainer in trainers:
+            trainer.model.double()
+        population = Population(trainers)
+        for split in ("validation", "test"):
+            expected = [evaluate(trainers[index].model, *trainers[index].data[split]) for index in (2, 0)]
+            for found, wanted in zip(population.scores(split, [2, 0]), expected, strict=True):
+                assert (found.errors, found.total) == (wanted.errors, wanted.total)
+                assert found.nll == pytest.approx(wanted.nll, rel=1e-10)
+
+    def test_members_of_one_shape_share_the_data(self, tmp_path):
+        first, second, _ = (Trainer(run) for run in directories(tmp_path, members_of("irnn")))
+        assert first.data["train"][0] is second.data["train"][0]
+
+
+@pytest.fixture
+def several_at_once(monkeypatch):
+    """As on a GPU, more updates than one before the losses are looked at; 7 divides neither epochs nor evaluations."""
+    monkeypatch.setattr("fastweights.training.population._AT_ONCE", {"cpu": 7})
+
+
+@pytest.mark.usefixtures("several_at_once")
+class TestSeveralUpdatesAtOnce:
+    def test_their_losses_are_those_of_one_after_the_other(self, tmp_path):
+        """Past the end of an epoch of 37 updates, and never past an evaluation."""
+        configs = members_of("fast_weights", updates=45)
+        trainers = [Trainer(run) for run in directories(tmp_path / "alone", configs)]
+        population = Population([Trainer(run) for run in directories(tmp_path / "together", configs)])
+        counts = []
+        while sum(counts) < 45:
+            losses = population.advance()
+            counts.append(len(losses[0]))
+            expected = [[float(trainer.update()) for _ in range(counts[-1])] for trainer in trainers]
+            assert losses == [pytest.approx(each, rel=1e-4) for each in expected]
+        assert counts == [7, 3, 7, 3, 7, 3, 7, 3, 5]
+
+    def test_a_run_is_that_of_one_after_the_other(self, tmp_path):
+        configs = members_of("fast_weights", updates=45)
+        runs = directories(tmp_path / "together", configs)
+        assert together(runs) == dict.fromkeys(runs, True)
+        for run, config in zip(runs, configs, strict=True):
+            same_but_for_rounding(run, alone(tmp_path / "alone", config))
+
+    def test_one_that_diverges_ends_with_the_update_that_it_did(self, tmp_path):
+        wild = small(seed=9, learning_rate=1e30, updates=40, evaluate_every=20)
+        runs = directories(tmp_path / "together", [wild, *members_of("fast_weights")])
+        assert set(together(runs).values()) == {True}
+        assert runs[0].result()["status"] == "diverged"
+        expected = alone(tmp_path / "alone", wild).result()
+        assert {k: runs[0].result()[k] for k in ("updates", "reason")} == {
+            k: expected[k] for k in ("updates", "reason")
+        }
+        for run in runs[1:]:
+            same_but_for_rounding(run, alone(tmp_path / "alone", run.config()))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this torch sees no GPU")
+class TestOnAGPU:
+    """Where an update is a CUDA graph; a warning that it could not be recorded fails a test."""
+
+    @pytest.mark.parametrize("cell", CELLS)
+    def test_in_float64_the_graph_does_the_updates_of_the_run_alone(self, tmp_path, cell):
+        configs = members_of(cell, device="cuda", updates=100)
+        together, alone = ([Trainer(run) for run in directories(tmp_path / name, configs)] for name in ("a", "b"))
+        for trainer in (*together, *alone):
+            trainer.model.double()
+        population = Population(together)
+        while together[0].progress.step < 60:
+            losses = population.advance()
+            expected = [[float(trainer.update()) for _ in losses[0]] for trainer in alone]
+            assert losses == [pytest.approx(each, rel=1e-9) for each in expected]
+        for mine, other in zip(together, alone, strict=True):
+            for name, value in other.model.state_dict().items():
+                torch.testing.assert_close(mine.model.state_dict()[name], value, rtol=1e-9, atol=1e-9)
+        for split in ("validation", "test"):
+            expected = [evaluate(trainer.model, *trainer.data[split]).nll for trainer in alone]
+            assert [score.nll for score in population.scores(split, range(3))] == pytest.approx(expected, rel=1e-9)
+
+    def test_runs_together_are_those_alone(self, tmp_path):
+        configs = members_of("irnn", device="cuda", updates=45)
+        runs = directories(tmp_path / "together", configs)
+        assert together(runs) == dict.fromkeys(runs, True)
+        for run, config in zip(runs, configs, strict=True):
+            same_but_for_rounding(run, alone(tmp_path / "alone", config))
 
 
 class TestShape:
@@ -144,7 +254,8 @@ class TestShape:
         "changes",
         [
             {"hidden_size": 7}, {"cell": "lstm"}, {"cell_options": {"inner_steps": 2}}, {"batch_size": 8},
-            {"threads": 2}, {"data_seed": 1}, {"task_options": {"num_pairs": 2}},
+            {"threads": 2}, {"data_seed": 1}, {"train_size": 500}, {"validation_size": 50}, {"test_size": 50},
+            {"task_options": {"num_pairs": 2}},
         ],
     )  # fmt: skip
     def test_what_they_must_share(self, changes):
@@ -170,6 +281,8 @@ class TestRuns:
             assert (run.result()["members"], other.result()["members"]) == (3, 1)
             mine, others = checkpoint.load(run.path), checkpoint.load(other.path)
             assert torch.equal(mine.trainer["rng"], others.trainer["rng"])
+            sizes = [sum(path.stat().st_size for path in each.path.glob("checkpoint-*/*")) for each in (run, other)]
+            assert sizes[0] == pytest.approx(sizes[1], rel=0.01)  # a view is saved without what it is a view of
             assert mine.model.keys() == others.model.keys()
             assert mine.trainer["optimizer"]["param_groups"] == others.trainer["optimizer"]["param_groups"]
 

@@ -424,11 +424,16 @@ class Bench:
             _output.print(f"saved {path}", highlight=False, soft_wrap=True)
 
     def _time_populations(self) -> None:
-        from fastweights.bench.population import markdown_table, run, save, summary, values
+        from fastweights.bench.population import Protocol, markdown_table, run, save, summary, values
+        from fastweights.experiments._section_4_1 import PRESETS
 
         output = self.output or _BENCHES
         _make_folder("output", output)
-        report = run(lambda what: _messages.print(f"timing {what}", highlight=False))
+        plan = PRESETS["paper"]
+        report = run(
+            lambda what: _messages.print(f"timing {what}", highlight=False),
+            protocol=Protocol(plan.updates, plan.evaluate_every, len(plan.seeds)),
+        )
         saved = save(report, output)
         if self.json:
             print(json.dumps(values(report), indent=2))

@@ -14,7 +14,7 @@ from fastweights.claims._placed_norm import misplaced_norms, whole_norms
 from fastweights.claims.base import Evidence, Verdict, above, below, claim, close
 from fastweights.dynamics import immediate_jacobian, log_jacobian_product_norms, weight_jacobian
 from fastweights.model import SequenceClassifier
-from fastweights.training.loop import evaluate
+from fastweights.training.evaluation import evaluate
 from fastweights.types import FastWeightState
 
 

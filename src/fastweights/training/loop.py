@@ -6,14 +6,14 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal, NamedTuple
+from functools import cache, lru_cache
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int32, Int64, UInt8
+from jaxtyping import Float, Int32, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -25,7 +25,9 @@ from fastweights.tasks.base import Task
 from fastweights.training import checkpoint, environment, options
 from fastweights.training.config import RunConfig, Schedule
 from fastweights.training.distributed import ALONE, Group
+from fastweights.training.evaluation import Score, evaluate
 from fastweights.training.options import Option
+from fastweights.training.population import Population
 from fastweights.training.records import RunDirectory
 from fastweights.training.repair import set_damage_aside
 
@@ -33,22 +35,7 @@ Status = Literal["finished", "diverged"]
 Ending = tuple[Status, str]
 """How a run ended, and why."""
 Notify = Callable[[dict[str, Any]], None]
-# Evaluation wants few, large batches; this many sequences stay inside the processor's caches.
-_EVALUATION_BATCH = 1_000
 _NOTICE_SECONDS = 0.5
-
-
-class Score(NamedTuple):
-    """`errors` of `total` sequences were misclassified; `nll` is the mean negative log-likelihood in nats."""
-
-    errors: int
-    total: int
-    nll: float
-
-    @property
-    def error(self) -> float:
-        """Fraction misclassified."""
-        return self.errors / self.total
 
 
 @dataclass
@@ -143,24 +130,23 @@ def learning_rate_at(step: int, *, start: float, updates: int, schedule: Schedul
     return start * 0.5 * (1 + math.cos(math.pi * step / updates))
 
 
-@torch.no_grad()
-def evaluate(
-    model: SequenceClassifier, tokens: UInt8[Tensor, "N T"], targets: UInt8[Tensor, " N"], group: Group = ALONE
-) -> Score:
-    """Errors and NLL of the model on all of `tokens`, shared out among the group."""
-    count = len(tokens)
-    tokens, targets = group.share(tokens), group.share(targets)
-    errors, nll = 0, 0.0
-    for start in range(0, len(tokens), _EVALUATION_BATCH):
-        rows = slice(start, start + _EVALUATION_BATCH)
-        logits, labels = model(tokens[rows].int()), targets[rows].long()
-        # A NaN logit is an error whatever argmax makes of it.
-        right = (logits.argmax(dim=-1) == labels) & logits.isfinite().all(dim=-1)
-        errors += len(labels) - int(right.sum())
-        nll += float(cross_entropy(logits, labels, reduction="sum"))
-    sums = torch.tensor([errors, nll], dtype=torch.float64, device=tokens.device)
-    group.add([sums])
-    return Score(int(sums[0]), count, float(sums[1]) / count)
+@lru_cache(maxsize=1)  # the members of a population have the same
+def _data(values: str) -> dict[str, tuple[Tensor, Tensor]]:
+    """Tokens and targets of every split, on the device, of a configuration given as `_DATA` in JSON."""
+    config = RunConfig.from_dict(json.loads(values))
+    task = build_task(config)
+    splits = {
+        "train": task.split("train", config.train_size, config.data_seed),
+        "validation": task.split("validation", config.validation_size, config.data_seed),
+        "test": task.split("test", config.test_size, config.data_seed),
+    }
+    return {
+        name: (torch.from_numpy(split.tokens).to(config.device), torch.from_numpy(split.targets).to(config.device))
+        for name, split in splits.items()
+    }
+
+
+_DATA = ("task", "task_options", "train_size", "validation_size", "test_size", "data_seed", "device")
 
 
 class Trainer:
@@ -180,24 +166,9 @@ class Trainer:
         self.random_state: Tensor | None = None
         """torch's, where it is not the process's own: a member of a population draws nothing from that."""
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
-        self._load_data()
+        self.data = _data(json.dumps({name: getattr(config, name) for name in _DATA}))
         self._restore()
         self.start_clock()
-
-    def _load_data(self) -> None:
-        task, config = build_task(self.config), self.config
-        splits = {
-            "train": task.split("train", config.train_size, config.data_seed),
-            "validation": task.split("validation", config.validation_size, config.data_seed),
-            "test": task.split("test", config.test_size, config.data_seed),
-        }
-        self.data = {
-            name: (
-                torch.from_numpy(split.tokens).to(config.device),
-                torch.from_numpy(split.targets).to(config.device),
-            )
-            for name, split in splits.items()
-        }
 
     def _restore(self) -> None:
         saved = checkpoint.load(self.run.path)
@@ -220,8 +191,10 @@ class Trainer:
         """Write a checkpoint of this moment."""
         if not self.group.is_first:
             return
+        optimizer = self.optimizer.state_dict()
         trainer = {
-            "optimizer": self.optimizer.state_dict(),
+            # Copies: what is a view, in a population, would be written with all that it is a view of.
+            "optimizer": optimizer | {"state": _copies(optimizer["state"])},
             "rng": torch.get_rng_state() if self.random_state is None else self.random_state,
             "progress": dataclasses.asdict(self.progress),
         }
@@ -248,33 +221,57 @@ class Trainer:
 
     def step(self) -> None:
         """Let the optimiser use the gradients that the model holds."""
-        config = self.config
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(
-                self.progress.step, start=config.learning_rate, updates=config.updates, schedule=config.schedule
-            )
-        if config.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        self._set_learning_rate(self._learning_rate(self.progress.step))
+        if self.config.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
         self.progress.step += 1
 
-    def _mini_batch(self, step: int) -> Tensor:
-        """Row numbers of update `step`: each epoch is a fresh permutation, cut into whole mini-batches."""
+    def plan(self, count: int) -> tuple[Int64[np.ndarray, "count B"], list[float]]:
+        """Of each of the next `count` updates, the rows of its mini-batch and the learning rate."""
+        steps = range(self.progress.step, self.progress.step + count)
+        return self._mini_batches(steps.start, count), [self._learning_rate(step) for step in steps]
+
+    def has_done(self, count: int) -> None:
+        """Go on in step by as many updates, which model and optimiser have had."""
+        self.progress.step += count
+        self._set_learning_rate(self._learning_rate(self.progress.step - 1))
+
+    def _learning_rate(self, step: int) -> float:
+        config = self.config
+        return learning_rate_at(step, start=config.learning_rate, updates=config.updates, schedule=config.schedule)
+
+    def _set_learning_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _mini_batch(self, step: int) -> Int64[Tensor, " B"]:
+        """Row numbers of update `step`."""
+        return torch.from_numpy(self._mini_batches(step, 1)[0]).to(self.config.device)
+
+    def _mini_batches(self, step: int, count: int) -> Int64[np.ndarray, "count B"]:
+        """Row numbers of updates from `step` on: each epoch is a fresh permutation, cut into whole mini-batches."""
         config = self.config
         epoch, position = divmod(step, config.train_size // config.batch_size)
         if self._order[0] != epoch:
             generator = np.random.default_rng([config.seed, epoch])
-            self._order = (epoch, generator.permutation(config.train_size))
-        rows = self._order[1][position * config.batch_size : (position + 1) * config.batch_size]
-        return torch.from_numpy(rows).to(config.device)
+            order = generator.permutation(config.train_size)
+            whole = config.train_size // config.batch_size * config.batch_size
+            self._order = (epoch, order[:whole].reshape(-1, config.batch_size))
+        rows = self._order[1][position : position + count]
+        left = count - len(rows)
+        return rows if left == 0 else np.concatenate([rows, self._mini_batches(step + len(rows), left)])
 
-    def evaluate(self) -> dict[str, Any]:
+    def evaluate(self, scores: tuple[Score, Score] | None = None) -> dict[str, Any]:
         """Score validation and test, keep the weights if validation is the best so far; returns the metrics line.
 
-        The test score is recorded for the learning curve (Figure 2 shows test NLL). Nothing is decided by it.
+        `scores` are those of validation and test, if they are known. The test score is recorded for the learning curve
+        (Figure 2 shows test NLL). Nothing is decided by it.
         """
-        validation = evaluate(self.model, *self.data["validation"], self.group)
-        test = evaluate(self.model, *self.data["test"], self.group)
+        validation, test = scores or (
+            evaluate(self.model, *self.data["validation"], self.group),
+            evaluate(self.model, *self.data["test"], self.group),
+        )
         progress = self.progress
         score = (validation.error, validation.nll)
         if math.isfinite(validation.nll) and score < (progress.best_error, progress.best_nll):
@@ -294,17 +291,31 @@ class Trainer:
         self._started = time.monotonic() - self.progress.seconds
         self._noticed = self.progress.seconds
 
-    def follow_up(self, loss: float, notify: Notify) -> Ending | None:
-        """What an update with this loss brings with it: evaluation and checkpoint when they are due, and news.
+    def updates_until_due(self) -> int:
+        """Updates until the next evaluation or the end of the budget, 0 at its end."""
+        every, step = self.config.evaluate_every, self.progress.step
+        return min(every - step % every, self.config.updates - step)
 
-        Returns the ending if the run is over.
+    def evaluation_is_due(self) -> bool:
+        """Whether this is a step at which the run is evaluated."""
+        return self.progress.step % self.config.evaluate_every == 0 or self.progress.step == self.config.updates
+
+    def follow_up(
+        self, losses: Sequence[float], notify: Notify, scores: tuple[Score, Score] | None = None
+    ) -> Ending | None:
+        """What updates with these losses bring with them: evaluation and checkpoint when they are due, and news.
+
+        None of the updates but the last may have been at a step at which the run is evaluated. `scores` as for
+        `evaluate`. Returns the ending if the run is over.
         """
-        config, progress = self.config, self.progress
+        progress = self.progress
         progress.seconds = time.monotonic() - self._started
-        if not math.isfinite(loss):
-            return "diverged", f"the training loss was {loss} at update {progress.step}"
-        if progress.step % config.evaluate_every == 0 or progress.step == config.updates:
-            metrics = self.evaluate() | {"train_loss": loss}
+        diverged = next((index for index, loss in enumerate(losses) if not math.isfinite(loss)), None)
+        if diverged is not None:
+            progress.step -= len(losses) - 1 - diverged  # the updates after it were of no use
+            return "diverged", f"the training loss was {losses[diverged]} at update {progress.step}"
+        if self.evaluation_is_due():
+            metrics = self.evaluate(scores) | {"train_loss": losses[-1]}
             progress.seconds = time.monotonic() - self._started
             if self.group.is_first:
                 self.run.append_metrics(metrics | {"seconds": round(progress.seconds, 2)})
@@ -367,8 +378,8 @@ def train(run: RunDirectory, *, stop: Callable[[], bool], notify: Notify, group:
 
     Args:
         run: its directory; the run goes on from the newest checkpoint there.
-        stop: asked before every update; once it says yes on some process of the group, a checkpoint is written and
-            training returns.
+        stop: asked before every update, on a GPU before every few; once it says yes on some process of the group, a
+            checkpoint is written and training returns.
         notify: told, on the first process, the metrics of every evaluation, the step about twice a second, and what was
             found damaged and set aside.
         group: the processes that train the run together.
@@ -404,11 +415,29 @@ def _train_on(run: RunDirectory, stop: Callable[[], bool], notify: Notify, group
             raise RunError(
                 f"another process does not see the checkpoint of update {step}; all hosts must share {run.path}"
             )
-        ending = trainer.ending()
-        while ending is None:
-            if group.any(stop()):
-                trainer.save()
-                return False
-            ending = trainer.follow_up(float(trainer.update()), notify)
-        trainer.finish(ending)
+        return go_on(trainer, stop, notify)
+
+
+def go_on(trainer: Trainer, stop: Callable[[], bool], notify: Notify) -> bool:
+    """Train a run in memory to its end; returns False, with a checkpoint written, if it was stopped. See `train`."""
+    ending = trainer.ending()
+    advance = advancing(trainer)
+    while ending is None:
+        if trainer.group.any(stop()):
+            trainer.save()
+            return False
+        ending = trainer.follow_up(advance(), notify)
+    trainer.finish(ending)
     return True
+
+
+def advancing(trainer: Trainer) -> Callable[[], list[float]]:
+    """What does the run's next updates and returns their losses: one, or on a GPU, where launches cost, several."""
+    if trainer.config.device == "cuda" and trainer.group.size == 1:
+        population = Population([trainer])
+        return lambda: population.advance()[0]
+    return lambda: [float(trainer.update())]
+
+
+def _copies(state: dict[int, dict[str, Tensor]]) -> dict[int, dict[str, Tensor]]:
+    return {number: {name: value.clone() for name, value in each.items()} for number, each in state.items()}

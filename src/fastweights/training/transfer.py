@@ -8,7 +8,8 @@ import torch
 
 from fastweights.training import checkpoint, environment
 from fastweights.training.config import RunConfig
-from fastweights.training.loop import Score, build_model, build_task, evaluate
+from fastweights.training.evaluation import Score, evaluate
+from fastweights.training.loop import build_model, build_task
 from fastweights.training.options import Option
 from fastweights.training.records import RunDirectory
 

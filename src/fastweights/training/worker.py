@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from fastweights.errors import RunError
+from fastweights.training.graph import NotRecorded
 from fastweights.training.loop import train
-from fastweights.training.population import Outcome, train_together
 from fastweights.training.records import RunDirectory, RunInUse
+from fastweights.training.together import Outcome, train_together
 
 
 def main(parent: int, *paths: str) -> None:
@@ -30,6 +31,7 @@ def main(parent: int, *paths: str) -> None:
     """
     stopped = False
     warnings.simplefilter("ignore")  # whoever started the runs has built the same models and shown them
+    warnings.simplefilter("once", NotRecorded)
 
     def stop(signum: int, frame: Any) -> None:
         nonlocal stopped

@@ -57,7 +57,9 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """out (*lead, B, T, H), h (*lead, B, H), A (*lead, B, H, H), and what the backward pass needs."""
     z, weight_hh, norm_weight, norm_bias, h0, A0 = contiguous(z, weight_hh, norm_weight, norm_bias, h0, A0)
-    lengths, settings = contiguous(None if lengths is None else lengths.long(), _settings(settings, numbers, z.shape[:-3]))
+    lengths, settings = contiguous(
+        None if lengths is None else lengths.long(), _settings(settings, numbers, z.shape[:-3])
+    )
     check_lengths(lengths, z.shape[-2])
     results = empty_results(z, norm_weight, A0, integers)
     out, h, A, saved, checkpoints = results

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastweights.kernels.activations import Activation
 from fastweights.kernels.fast_weights import cpu, triton
-from fastweights.kernels.fast_weights.call import empty_gradients
+from fastweights.kernels.fast_weights.call import Gradients, empty_gradients
 from fastweights.kernels.native.operator import Operator
 from fastweights.types import FastWeightState
 
@@ -33,13 +33,14 @@ def fast_weights(
     final_fast_weights: bool,
 ) -> tuple[Float[Tensor, "B T H"], FastWeightState]:
     """Same arguments and results as the reference. Under autocast Triton runs in float32."""
-    given = [z, weight_hh, norm_weight, norm_bias, *(state or (None, None))]
+    h0, A0 = state or (None, None)
     if engine == "triton" and torch.is_autocast_enabled(z.device.type):
-        given = [None if tensor is None else tensor.float() for tensor in given]
+        z, weight_hh = z.float(), weight_hh.float()
+        norm_weight, norm_bias, h0, A0 = (t if t is None else t.float() for t in (norm_weight, norm_bias, h0, A0))
     stores = isinstance(fast_learning_rate, Tensor) or fast_learning_rate != 0
     integers = [inner_steps, int(activation == "tanh"), int(final_fast_weights), int(stores)]
     rates = decay, fast_learning_rate, norm_epsilon
-    out, h, A = run(*given, lengths, rates, integers, engine)
+    out, h, A = run(z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, rates, integers, engine)
     return out, FastWeightState(h, A)
 
 
@@ -75,7 +76,7 @@ def _together(
     return torch.stack([r.to(**wide) if isinstance(r, Tensor) else torch.full((), r, **wide) for r in rates]), []
 
 
-_ENGINES = {"cpu": cpu, "triton": triton}
+_ENGINES: dict[str, Any] = {"cpu": cpu, "triton": triton}
 
 
 def _forward(
@@ -92,9 +93,8 @@ def _forward(
     engine: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """out (*lead, B, T, H), h (*lead, B, H), A (*lead, B, H, H), and what the backward pass needs."""
-    return _ENGINES[engine].forward(
-        z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, settings, numbers, integers
-    )
+    run: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor, Tensor]] = _ENGINES[engine].forward
+    return run(z, weight_hh, norm_weight, norm_bias, h0, A0, lengths, settings, numbers, integers)
 
 
 def _empty_results(
@@ -110,7 +110,8 @@ def _empty_results(
     integers: list[int],
     engine: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return _ENGINES[engine].empty_results(z, norm_weight, A0, integers)
+    make: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor, Tensor]] = _ENGINES[engine].empty_results
+    return make(z, norm_weight, A0, integers)
 
 
 def _backward(
@@ -130,7 +131,8 @@ def _backward(
     engine: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of z, W, gain, bias, h(0) and A(0); those of what was not given are empty."""
-    return _ENGINES[engine].backward(
+    run: Callable[..., Gradients] = _ENGINES[engine].backward
+    return run(
         *(d_out, d_h, d_A, weight_hh, norm_weight, norm_bias, lengths, settings, saved, checkpoints),
         *(numbers, integers, sizes),
     )

@@ -360,5 +360,5 @@ def _allows_tf32(dtype: torch.dtype) -> bool:
 
 def _launch(kernel: Any, programs: int, warps: int, on: Tensor, arguments: dict[str, Any]) -> None:
     """Run one program for every sequence, on the device where the tensors are."""
-    with torch.cuda.device_of(on) if on.is_cuda else contextlib.nullcontext():
+    with torch.cuda.device(on.device) if on.is_cuda else contextlib.nullcontext():
         kernel[(programs,)](**arguments, num_warps=warps)

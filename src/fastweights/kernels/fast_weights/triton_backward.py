@@ -6,6 +6,8 @@ products with the hidden vectors of these steps are known in advance, the pairs 
 and a product of that rank renews it. README.md derives the forms.
 """
 
+from typing import no_type_check
+
 import triton
 import triton.language as tl
 
@@ -32,8 +34,18 @@ POINTERS = [
 
 
 @triton.jit
+@no_type_check
 def project(
-    M, hidden, last, begin, count, products, R: tl.constexpr, SIDE: tl.constexpr, TYPE: tl.constexpr, PRECISION: tl.constexpr
+    M,
+    hidden,
+    last,
+    begin,
+    count,
+    products,
+    R: tl.constexpr,
+    SIDE: tl.constexpr,
+    TYPE: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):
     """M h for the hidden vectors that the steps from `begin` on made, into the rows of `products`."""
     row = begin + tl.arange(0, _STEPS)
@@ -52,6 +64,7 @@ def project(
 
 
 @triton.jit
+@no_type_check
 def renew_pairs(
     M,
     known,
@@ -92,6 +105,7 @@ def renew_pairs(
 
 
 @triton.jit
+@no_type_check
 def renewed(held, pairs, queries, begin, count, decay, units, inside, S: tl.constexpr, R: tl.constexpr):
     """As `renew_pairs` for the block from `begin` on, with M in registers."""
     tl.debug_barrier()
@@ -111,6 +125,7 @@ def renewed(held, pairs, queries, begin, count, decay, units, inside, S: tl.cons
 
 
 @triton.jit(do_not_specialize=[*SIZES, "one"], do_not_specialize_on_alignment=POINTERS)
+@no_type_check
 def backward(
     weight,
     gain,

@@ -1,5 +1,7 @@
 """The recurrence forwards with W and A in registers, one program a sequence. README.md beside this file derives it."""
 
+from typing import no_type_check
+
 import triton
 import triton.language as tl
 
@@ -13,6 +15,7 @@ WRITES = ["out", "h_final", "A_final", "saved", "checkpoints"]
 
 
 @triton.jit(do_not_specialize=SIZES, do_not_specialize_on_alignment=READS + WRITES)
+@no_type_check
 def forward(
     z,
     weight_transposed,
@@ -90,16 +93,15 @@ def forward(
     coming = tl.load(z + units, mask=inside, other=0.0).to(TYPE)
     for begin in range(0, count, CHUNK):
         if KEEP and MEMORY:
-            if INITIAL_A:
-                tl.store(checkpoint + entries, A, mask=square)
-                checkpoint += R * R
-            elif begin > 0:
+            if INITIAL_A or begin > 0:
                 tl.store(checkpoint + entries, A, mask=square)
                 checkpoint += R * R
         for t in range(begin, tl.minimum(begin + CHUNK, count)):
             z_t = coming
             # Fetched a step ahead: memory is slower than a step.
-            coming = tl.load(z + tl.cast(t + 1, tl.int64) * R + units, mask=inside & (t + 1 < count), other=0.0).to(TYPE)
+            coming = tl.load(z + tl.cast(t + 1, tl.int64) * R + units, mask=inside & (t + 1 < count), other=0.0).to(
+                TYPE
+            )
             at = tl.cast(t, tl.int64)
             if KEEP:
                 tl.store(hidden + at * R + units, h, mask=inside)

@@ -1,10 +1,13 @@
 """What the Triton kernels of the recurrence share. A vector has BLOCK ≥ R entries, those past R being zero."""
 
+from typing import no_type_check
+
 import triton
 import triton.language as tl
 
 
 @triton.jit
+@no_type_check
 def setting(pointer, value, PER_MEMBER: tl.constexpr, TYPE: tl.constexpr):
     """λ, η or ε: the number, or where members have their own, this member's."""
     if PER_MEMBER:
@@ -13,6 +16,7 @@ def setting(pointer, value, PER_MEMBER: tl.constexpr, TYPE: tl.constexpr):
 
 
 @triton.jit
+@no_type_check
 def length_of(pointer, sequence, steps, RAGGED: tl.constexpr):
     """How many steps of the sequence count; one out of range is clamped, for memory's sake."""
     count = steps
@@ -22,6 +26,7 @@ def length_of(pointer, sequence, steps, RAGGED: tl.constexpr):
 
 
 @triton.jit
+@no_type_check
 def activate(u, TANH: tl.constexpr):
     """f(u). The exponential of a number that is never positive cannot overflow."""
     if TANH:
@@ -36,6 +41,7 @@ def activate(u, TANH: tl.constexpr):
 
 
 @triton.jit
+@no_type_check
 def slope(h, TANH: tl.constexpr):
     """f'(u), given h = f(u)."""
     if TANH:
@@ -45,12 +51,14 @@ def slope(h, TANH: tl.constexpr):
 
 
 @triton.jit
+@no_type_check
 def sums(a, b, axis: tl.constexpr):
     """Both sums, in one exchange among the threads."""
     return tl.split(tl.sum(tl.join(a, b), axis))
 
 
 @triton.jit
+@no_type_check
 def normalise(u, inside, epsilon, R: tl.constexpr):
     """(u − mean) / σ over the R units, and 1/σ."""
     mean = tl.sum(u, 0) / R
@@ -60,6 +68,7 @@ def normalise(u, inside, epsilon, R: tl.constexpr):
 
 
 @triton.jit
+@no_type_check
 def normalise_backward(gradient, normed, inverse, inside, R: tl.constexpr):
     """The gradient of u, given that of its normalised form."""
     along, mean = sums(gradient * normed, gradient, 0)
@@ -67,6 +76,7 @@ def normalise_backward(gradient, normed, inverse, inside, R: tl.constexpr):
 
 
 @triton.jit
+@no_type_check
 def product(transposed, x, BLOCK: tl.constexpr):
     """Σ_j transposed[j, i] x[j], in a few sums side by side, for one alone would wait for itself at every term."""
     terms = tl.reshape(transposed * x[:, None], [BLOCK // 8, 8, BLOCK])
@@ -74,6 +84,7 @@ def product(transposed, x, BLOCK: tl.constexpr):
 
 
 @triton.jit
+@no_type_check
 def power(base, exponents):
     """base^n for integers 0 ≤ n < 128, by squaring: nothing but products, and no logarithm of zero."""
     result = tl.cast(1.0, base.dtype)
@@ -84,6 +95,7 @@ def power(base, exponents):
 
 
 @triton.jit
+@no_type_check
 def attend(rows, count, x, decay, rate, units, inside, R: tl.constexpr, TILE: tl.constexpr):
     """η Σ_{i<count} λ^{count−1−i} h_i (h_iᵀ x), h_i being the rows of R numbers from `rows` on."""
     total = tl.zeros_like(x)
@@ -97,6 +109,7 @@ def attend(rows, count, x, decay, rate, units, inside, R: tl.constexpr, TILE: tl
 
 
 @triton.jit
+@no_type_check
 def share(place, x, units, inside):
     """Put a vector where every thread can read any part of it."""
     tl.debug_barrier()  # whoever still reads what was there
@@ -105,6 +118,7 @@ def share(place, x, units, inside):
 
 
 @triton.jit
+@no_type_check
 def streamed_product(transposed, place, units, inside, R: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr):
     """Σ_j transposed[j, i] x[j], the matrix and x in memory, x in its own type."""
     total = tl.zeros([ROWS, BLOCK], place.dtype.element_ty)

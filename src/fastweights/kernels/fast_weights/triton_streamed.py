@@ -4,6 +4,8 @@ A stands still for CHUNK steps; within them the past is attended to, and at thei
 Arguments and `saved` are those of triton_on_chip.py. README.md beside this file derives the form.
 """
 
+from typing import no_type_check
+
 import triton
 import triton.language as tl
 
@@ -19,7 +21,9 @@ from fastweights.kernels.fast_weights.triton_parts import (
     streamed_product,
 )
 
+
 @triton.jit
+@no_type_check
 def renew(
     old,
     new,
@@ -27,14 +31,14 @@ def renew(
     count,
     decay,
     rate,
-    WAS: tl.constexpr,
+    was,
     R: tl.constexpr,
     CHUNK: tl.constexpr,
     SIDE: tl.constexpr,
     TYPE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """new = λ^count old + η Σ_{i<count} λ^{count−1−i} h_i h_iᵀ, the h_i being the rows of `ring`; old is 0 unless WAS."""
+    """new = λ^count old + η Σ_{i<count} λ^{count−1−i} h_i h_iᵀ, the h_i being the rows of `ring`; old is 0 unless `was`."""
     tl.debug_barrier()
     i = tl.arange(0, CHUNK)
     past = i < count
@@ -50,13 +54,13 @@ def renew(
             tile = tl.dot(left, right, input_precision=PRECISION, out_dtype=TYPE)
             entries = a[:, None] * R + b[None, :]
             square = (a < R)[:, None] & (b < R)[None, :]
-            if WAS:
-                tile += faded * tl.load(old + entries, mask=square, other=0.0).to(TYPE)
+            tile += faded * tl.load(old + entries, mask=square & was, other=0.0).to(TYPE)
             tl.store(new + entries, tile, mask=square)
     tl.debug_barrier()
 
 
 @triton.jit(do_not_specialize=SIZES, do_not_specialize_on_alignment=[*READS, *WRITES, "working", "scratch"])
+@no_type_check
 def forward(
     z,
     weight_transposed,
@@ -144,6 +148,7 @@ def forward(
             A -= R * R  # nothing is stored before the first chunk, and this is never read
     for begin in range(0, count, CHUNK):
         within = tl.minimum(CHUNK, count - begin)
+        was = INITIAL_A or begin > 0  # whether anything is stored yet
         for step in range(within):
             at = tl.cast(begin + step, tl.int64)
             if KEEP:
@@ -158,10 +163,7 @@ def forward(
                 u = boundary
                 if MEMORY:
                     u += attend(ring, step, h, decay, rate, units, inside, R, 16)
-                    if INITIAL_A:
-                        share(place, h, units, inside)
-                        u += power(decay, step) * streamed_product(A, place, units, inside, R, BLOCK, ROWS)
-                    elif begin > 0:
+                    if was:
                         share(place, h, units, inside)
                         u += power(decay, step) * streamed_product(A, place, units, inside, R, BLOCK, ROWS)
                 if NORM:
@@ -178,20 +180,10 @@ def forward(
                 following = A
                 if KEEP:
                     following += R * R
-                if INITIAL_A:
-                    renew(A, following, ring, CHUNK, decay, rate, True, R, CHUNK, SIDE, TYPE, PRECISION)
-                elif begin > 0:
-                    renew(A, following, ring, CHUNK, decay, rate, True, R, CHUNK, SIDE, TYPE, PRECISION)
-                else:
-                    renew(A, following, ring, CHUNK, decay, rate, False, R, CHUNK, SIDE, TYPE, PRECISION)
+                renew(A, following, ring, CHUNK, decay, rate, was, R, CHUNK, SIDE, TYPE, PRECISION)
                 A = following
             elif FINAL:
-                if INITIAL_A:
-                    renew(A, A_final, ring, within, decay, rate, True, R, CHUNK, SIDE, TYPE, PRECISION)
-                elif begin > 0:
-                    renew(A, A_final, ring, within, decay, rate, True, R, CHUNK, SIDE, TYPE, PRECISION)
-                else:
-                    renew(A, A_final, ring, within, decay, rate, False, R, CHUNK, SIDE, TYPE, PRECISION)
+                renew(A, A_final, ring, within, decay, rate, was, R, CHUNK, SIDE, TYPE, PRECISION)
     for t in range(count, steps):
         tl.store(out + tl.cast(t, tl.int64) * R + units, tl.zeros([BLOCK], TYPE), mask=inside)
         if KEEP:
