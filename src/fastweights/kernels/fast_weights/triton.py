@@ -1,4 +1,4 @@
-"""The fast-weight recurrence on a GPU, in Triton: one program a sequence, its matrices on the chip or streamed from memory.
+"""The fast-weight recurrence on a GPU, in Triton: one program a sequence, its matrices on the chip or streamed.
 
 README.md beside this file derives both forms. P below is the number of members; see `Operator` for them.
 """

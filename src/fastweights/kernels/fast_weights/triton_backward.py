@@ -354,9 +354,8 @@ def backward(
                 share(place, dz, units, inside)
                 dh = streamed_product(weight, place, units, inside, R, BLOCK, ROWS)
             h = before
-        if MEMORY and not ON_CHIP and not ONE_BLOCK:
-            if begin > 0:
-                renew_pairs(M, known, pairs, queries + first * S * R, within, decay, S, R, SIDE, TYPE, PRECISION)
+        if MEMORY and not ON_CHIP and not ONE_BLOCK and begin > 0:
+            renew_pairs(M, known, pairs, queries + first * S * R, within, decay, S, R, SIDE, TYPE, PRECISION)
     if INITIAL_H:
         tl.store(d_h0 + sequence * R + units, dh, mask=inside)
     if NORM:

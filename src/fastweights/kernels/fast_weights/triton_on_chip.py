@@ -92,10 +92,9 @@ def forward(
         driven = product(W, h, BLOCK)
     coming = tl.load(z + units, mask=inside, other=0.0).to(TYPE)
     for begin in range(0, count, CHUNK):
-        if KEEP and MEMORY:
-            if INITIAL_A or begin > 0:
-                tl.store(checkpoint + entries, A, mask=square)
-                checkpoint += R * R
+        if KEEP and MEMORY and (INITIAL_A or begin > 0):
+            tl.store(checkpoint + entries, A, mask=square)
+            checkpoint += R * R
         for t in range(begin, tl.minimum(begin + CHUNK, count)):
             z_t = coming
             # Fetched a step ahead: memory is slower than a step.
