@@ -1,9 +1,9 @@
 """The recurrence backwards, one program a sequence, for matrices on the chip and for streamed ones.
 
-Carried are h̄, a vector, and M = G + Gᵀ, G being the gradient of A(t). On the chip every step renews M, unless there are so
-few that no A is ever formed. Otherwise M stays in memory and stands still for BLOCK_STEPS steps, as A does for CHUNK: its
-products with the hidden vectors of these steps are known in advance, the pairs (ū, q) that have come since are attended to,
-and a product of that rank renews it. README.md derives the forms.
+Carried are h̄, a vector, and M = G + Gᵀ, G being the gradient of A(t). With HOLD_M every step renews M, in registers.
+Otherwise M stays in memory and stands still for BLOCK_STEPS steps, as A does for CHUNK: its products with the hidden
+vectors of these steps are known in advance, the pairs (ū, q) that have come since are attended to, and a product of that
+rank renews it. README.md derives both.
 """
 
 from typing import no_type_check
