@@ -66,9 +66,10 @@ def resolve_backend(
     """What runs T = `steps` steps on these tensors: as `resolve_plain_backend`, or on CUDA tensors Triton where it can
     run; but attention in place of the reference while T ≤ 2H.
 
-    Triton runs on CUDA tensors that are all of one type, float32, float64, bfloat16 or float16, and of any under
-    autocast, outside the derivatives of torch.func, up to H = 512. Up to T = 2H attention holds less for the backward pass than the reference does with an A for every step. With
-    `reference_only`, for settings that the other backends do not have, asking for one of those is a UsageError.
+    Triton runs on CUDA tensors of one type, float32, float64, bfloat16 or float16, or of any under autocast, outside
+    the derivatives of torch.func, up to H = 512. Up to T = 2H attention holds less for the backward pass than the
+    reference does with an A for every step. With `reference_only`, for settings that the other backends do not have,
+    asking for one of those is a UsageError.
     """
     if reference_only:
         if backend not in ("auto", "reference"):

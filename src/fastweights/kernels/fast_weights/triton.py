@@ -52,6 +52,7 @@ class _Plan(NamedTuple):
     warps_forward: int
     warps_backward: int
     rows: int
+    side: int = 32
     holds_M: bool = False
     """Whether the backward pass has room for a third matrix."""
 
@@ -60,7 +61,7 @@ class _Plan(NamedTuple):
         block = max(16, 1 << (hidden - 1).bit_length())
         if block * block * dtype.itemsize <= _ON_CHIP_BYTES:
             warps = max(1, block // 16)
-            return cls(True, block, _CHUNK_ON_CHIP, warps, warps, 0, block <= 64)
+            return cls(True, block, _CHUNK_ON_CHIP, warps, warps, 0, holds_M=block <= 64)
         warps = 8 if block <= 256 else 16
         return cls(False, block, _CHUNK_STREAMED, warps, warps, 8192 // block)
 
@@ -153,7 +154,7 @@ def forward(
             "working": z.new_empty(sequences if own else 0, hidden, hidden, dtype=wide),
             "scratch": z.new_empty(sequences, plan.chunk + 1, hidden, dtype=wide),
             "ROWS": plan.rows,
-            "SIDE": 32,
+            "SIDE": plan.side,
             "PRECISION": "tf32" if _allows_tf32(wide) else "ieee",
         }
     kernel = (triton_on_chip if plan.on_chip else triton_streamed).forward
@@ -239,7 +240,7 @@ def backward(
         "one": 1,
         "HOLD_M": plan.holds_M and not one_block,
         "ROWS": plan.rows,
-        "SIDE": 32,
+        "SIDE": plan.side,
         "PAIRS": 1 << (triton_backward.BLOCK_STEPS * inner_steps - 1).bit_length(),
         "PRECISION": "tf32" if _allows_tf32(wide) else "ieee",
     }

@@ -2,8 +2,8 @@
 
 Carried are h̄, a vector, and M = G + Gᵀ, G being the gradient of A(t). With HOLD_M every step renews M, in registers.
 Otherwise M stays in memory and stands still for BLOCK_STEPS steps, as A does for CHUNK: its products with the hidden
-vectors of these steps are known in advance, the pairs (ū, q) that have come since are attended to, and a product of that
-rank renews it. README.md derives both.
+vectors of these steps are known in advance, the pairs (ū, q) that have come since are attended to, and a product of
+that rank renews it. README.md derives both.
 """
 
 from typing import no_type_check

@@ -7,8 +7,8 @@ import triton.language as tl
 
 from fastweights.kernels.fast_weights.triton_parts import activate, length_of, normalise, product, setting
 
-# Nothing is compiled anew for another B or T. Nor is alignment made use of: vectors of several entries a thread would give
-# matrices a layout in which every result has to cross threads once more.
+# Nothing is compiled anew for another B or T. Nor is alignment made use of: loads of several entries a thread would
+# give matrices a layout in which every result has to cross threads once more.
 SIZES = ["batch", "steps", "member_saved", "member_checkpoints"]
 READS = ["z", "weight_transposed", "gain", "bias", "h0", "A0_transposed", "lengths", "settings"]
 WRITES = ["out", "h_final", "A_final", "saved", "checkpoints"]
@@ -54,8 +54,8 @@ def forward(
 ):
     """h(1) … h(T) and the final state of one sequence; what the backward pass reads if KEEP.
 
-    `saved` holds for a member, one after the other: h(t−1), (B, T, R); the queries h_0 … h_{S−1}, (B, T, S, R); with NORM
-    the normalised sums, (B, T, S, R), and 1/σ, (B, T, S); the last h, (B, R).
+    `saved` holds for a member, one after the other: h(t−1), (B, T, R); the queries h_0 … h_{S−1}, (B, T, S, R); with
+    NORM the normalised sums, (B, T, S, R), and 1/σ, (B, T, S); the last h, (B, R).
     """
     sequence = tl.program_id(0).to(tl.int64)
     member = sequence // batch
@@ -98,10 +98,8 @@ def forward(
         for t in range(begin, tl.minimum(begin + CHUNK, count)):
             z_t = coming
             # Fetched a step ahead: memory is slower than a step.
-            coming = tl.load(z + tl.cast(t + 1, tl.int64) * R + units, mask=inside & (t + 1 < count), other=0.0).to(
-                TYPE
-            )
             at = tl.cast(t, tl.int64)
+            coming = tl.load(z + (at + 1) * R + units, mask=inside & (t + 1 < count), other=0.0).to(TYPE)
             if KEEP:
                 tl.store(hidden + at * R + units, h, mask=inside)
             boundary = z_t + driven

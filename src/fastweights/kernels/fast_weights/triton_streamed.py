@@ -1,6 +1,6 @@
 """The recurrence forwards for matrices that do not fit on the chip: W and A stay in memory and are read tile by tile.
 
-A stands still for CHUNK steps; within them the past is attended to, and at their end one product of rank CHUNK renews A.
+A stands still for CHUNK steps; within them the past is attended to, at their end one product of rank CHUNK renews A.
 Arguments and `saved` are those of triton_on_chip.py. README.md beside this file derives the form.
 """
 
@@ -38,7 +38,7 @@ def renew(
     TYPE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """new = λ^count old + η Σ_{i<count} λ^{count−1−i} h_i h_iᵀ, the h_i being the rows of `ring`; old is 0 unless `was`."""
+    """new = λ^count old + η Σ_{i<count} λ^{count−1−i} h_i h_iᵀ, h_i being the rows of `ring`; old is 0 unless `was`."""
     tl.debug_barrier()
     i = tl.arange(0, CHUNK)
     past = i < count
