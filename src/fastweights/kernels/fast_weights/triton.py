@@ -61,7 +61,7 @@ class _Plan(NamedTuple):
         block = max(16, 1 << (hidden - 1).bit_length())
         if block * block * dtype.itemsize <= _ON_CHIP_BYTES:
             warps = max(1, block // 16)
-            return cls(True, block, _CHUNK_ON_CHIP, warps, warps, 0, holds_M=block <= 64)
+            return cls(True, block, _CHUNK_ON_CHIP, warps, warps, 0, holds_M=True)
         warps = 8 if block <= 256 else 16
         return cls(False, block, _CHUNK_STREAMED, warps, warps, 8192 // block)
 
