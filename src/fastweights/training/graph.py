@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ def recorded(work: Callable[[], None], changed: Sequence[Tensor]) -> Callable[[]
             have kernels compiled and libraries started; afterwards these tensors are as they were.
     """
     before = [tensor.detach().clone() for tensor in changed]
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream = _stream()
     stream.wait_stream(torch.cuda.current_stream())
     launch = work
     # torch.cuda.graph leaves its stream the current one when recording fails; this context does not.
@@ -45,3 +46,9 @@ def recorded(work: Callable[[], None], changed: Sequence[Tensor]) -> Callable[[]
     for tensor, value in zip(changed, before, strict=True):
         tensor.detach().copy_(value)
     return launch
+
+
+@cache
+def _stream() -> torch.cuda.Stream:
+    """One for all recordings: the matrix library keeps memory for every stream that it has worked on."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
