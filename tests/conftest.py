@@ -1,10 +1,15 @@
 """Every test runs with the package's shape annotations checked, on one thread, from the same torch seed."""
 
+import os
 from collections.abc import Iterator
 
 import jaxtyping
 import pytest
 import torch
+
+# Without a GPU, Triton interprets its kernels; it looks when a kernel is defined.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 # Before any test module imports the package: the hook rewrites modules as they are loaded.
 jaxtyping.install_import_hook("fastweights", "annotations.check")
@@ -35,3 +40,13 @@ def as_installed() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def poisoned() -> Iterator[None]:
+    """Memory that torch hands out uninitialised holds NaN."""
+    torch.use_deterministic_algorithms(True)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    assert torch.empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)

@@ -17,7 +17,8 @@ from fastweights.types import FastWeightState
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-BACKENDS = [name for name in get_args(Backend) if name not in ("auto", "reference", *missing_backends())]
+# Triton has tests of its own: interpreted, it would take hours for these.
+BACKENDS = [name for name in get_args(Backend) if name not in ("auto", "reference", "triton", *missing_backends())]
 SETTINGS = {"decay": 0.9, "fast_learning_rate": 0.5}
 
 

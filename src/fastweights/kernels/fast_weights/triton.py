@@ -23,6 +23,10 @@ MOST_UNITS = 512
 # As many bytes of one matrix as the registers of a multiprocessor hold beside the others.
 _ON_CHIP_BYTES = 64 * 2**10
 _CHUNK_ON_CHIP, _CHUNK_STREAMED = 16, 64
+# The side of a tile of a product on the chip.
+_SIDE = 32
+# More pairs of a block of steps than this many an inner step are better kept summed up, in M.
+_MOST_INNER_STEPS_OF_PAIRS = 4
 # Products are cut into about as many pieces as keep a large GPU busy.
 _PIECES = 128
 
@@ -42,28 +46,26 @@ def missing() -> str | None:
 
 
 class _Plan(NamedTuple):
-    """How the kernels run a hidden size: it depends on that and the number type alone, so that no B or T compiles anew,
-    and equal input gives equal bits.
+    """How the kernels run a hidden size: it depends on that and the number type alone, so that no B or T compiles anew.
+
+    Nothing is tuned when it runs, either: equal input gives equal bits.
     """
 
     on_chip: bool
     block: int
+    """Units, up to a power of two."""
     chunk: int
-    warps_forward: int
-    warps_backward: int
+    """Steps between two copies of A that the backward pass starts from."""
+    warps: int
     rows: int
-    side: int = 32
-    holds_M: bool = False
-    """Whether the backward pass has room for a third matrix."""
+    """Of a streamed matrix, read at once."""
 
     @classmethod
     def of(cls, hidden: int, dtype: torch.dtype) -> _Plan:
         block = max(16, 1 << (hidden - 1).bit_length())
         if block * block * dtype.itemsize <= _ON_CHIP_BYTES:
-            warps = max(1, block // 16)
-            return cls(True, block, _CHUNK_ON_CHIP, warps, warps, 0, holds_M=True)
-        warps = 8 if block <= 256 else 16
-        return cls(False, block, _CHUNK_STREAMED, warps, warps, 8192 // block)
+            return cls(True, block, _CHUNK_ON_CHIP, block // 16, block)
+        return cls(False, block, _CHUNK_STREAMED, 8 if block <= 256 else 16, 8192 // block)
 
 
 def _accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -154,11 +156,11 @@ def forward(
             "working": z.new_empty(sequences if own else 0, hidden, hidden, dtype=wide),
             "scratch": z.new_empty(sequences, plan.chunk + 1, hidden, dtype=wide),
             "ROWS": plan.rows,
-            "SIDE": plan.side,
+            "SIDE": _SIDE,
             "PRECISION": "tf32" if _allows_tf32(wide) else "ieee",
         }
     kernel = (triton_on_chip if plan.on_chip else triton_streamed).forward
-    _launch(kernel, sequences, plan.warps_forward, z, arguments)
+    _launch(kernel, sequences, plan.warps, z, arguments)
     if final and not memory and not plan.on_chip:
         A.zero_()
     if A0 is not None:
@@ -207,8 +209,9 @@ def backward(
     d_norm = new(2, members, batch, normed)
     d_sums = new(*lead, batch, steps if has_A0 else 0, inner_steps, hidden)
     d_A_both = None if d_A is None or not memory else (d_A + d_A.mT).to(wide)
-    one_block = not has_A0 and steps <= triton_backward.BLOCK_STEPS
-    carried = memory and not plan.holds_M and not one_block  # whether M outlives a block of steps in memory
+    few = steps <= triton_backward.BLOCK_STEPS and (inner_steps <= _MOST_INNER_STEPS_OF_PAIRS or not plan.on_chip)
+    one_block = not has_A0 and few
+    carried = memory and not plan.on_chip and not one_block  # whether M outlives a block of steps in memory
     scratch = 1 + triton_backward.BLOCK_STEPS * (1 + inner_steps)
     arguments = {
         "weight": weight_hh,
@@ -220,7 +223,7 @@ def backward(
         "d_out": _given(d_out, saved),
         "d_h": _given(d_h, saved),
         "M": new(sequences if carried else 0, hidden, hidden) if d_A_both is None else d_A_both,
-        "scratch": new(sequences if memory else 0, scratch, hidden),
+        "scratch": new(sequences if memory or not plan.on_chip else 0, scratch, hidden),
         "d_z": d_z,
         "d_h0": d_h0,
         "d_gain": d_norm[0],
@@ -238,13 +241,12 @@ def backward(
         "ON_CHIP": plan.on_chip,
         "ONE_BLOCK": one_block,
         "one": 1,
-        "HOLD_M": plan.holds_M and not one_block,
         "ROWS": plan.rows,
-        "SIDE": plan.side,
+        "SIDE": _SIDE,
         "PAIRS": 1 << (triton_backward.BLOCK_STEPS * inner_steps - 1).bit_length(),
         "PRECISION": "tf32" if _allows_tf32(wide) else "ieee",
     }
-    _launch(triton_backward.backward, sequences, plan.warps_backward, saved, arguments)
+    _launch(triton_backward.backward, sequences, plan.warps, saved, arguments)
     d_W = _weight_gradient(d_z.view(members, -1, hidden), saved.view(members, -1))
     d_A0 = new(*lead, batch, 0, 0)
     if has_A0:

@@ -1,9 +1,9 @@
 """The recurrence backwards, one program a sequence, for matrices on the chip and for streamed ones.
 
-Carried are h̄, a vector, and M = G + Gᵀ, G being the gradient of A(t). With HOLD_M every step renews M, in registers.
-Otherwise M stays in memory and stands still for BLOCK_STEPS steps, as A does for CHUNK: its products with the hidden
-vectors of these steps are known in advance, the pairs (ū, q) that have come since are attended to, and a product of
-that rank renews it. README.md derives both.
+Carried are h̄, a vector, and M = G + Gᵀ, G being the gradient of A(t). On the chip every step renews M, unless there are
+only a few and no A is formed. Otherwise M stays in memory and stands still for BLOCK_STEPS steps, as A does for CHUNK:
+its products with the hidden vectors of these steps are known in advance, the pairs (ū, q) that have come since are
+attended to, and a product of that rank renews it. README.md derives both.
 """
 
 from typing import no_type_check
@@ -104,26 +104,6 @@ def renew_pairs(
     tl.debug_barrier()
 
 
-@triton.jit
-@no_type_check
-def renewed(held, pairs, queries, begin, count, decay, units, inside, S: tl.constexpr, R: tl.constexpr):
-    """As `renew_pairs` for the block from `begin` on, with M in registers."""
-    tl.debug_barrier()
-    within = tl.minimum(_STEPS, count - begin)
-    queries += tl.cast(begin, tl.int64) * S * R
-    held *= power(decay, within)
-    u_next = tl.load(pairs + units, mask=inside, other=0.0)
-    q_next = tl.load(queries + units, mask=inside, other=0.0)
-    for m in range(within * S):
-        u, q = u_next, q_next
-        more = inside & (m + 1 < within * S)
-        u_next = tl.load(pairs + (m + 1) * R + units, mask=more, other=0.0)
-        q_next = tl.load(queries + (m + 1) * R + units, mask=more, other=0.0)
-        weighted = power(decay, m // S) * u
-        held += weighted[:, None] * q[None, :] + q[:, None] * weighted[None, :]
-    return held
-
-
 @triton.jit(do_not_specialize=[*SIZES, "one"], do_not_specialize_on_alignment=POINTERS)
 @no_type_check
 def backward(
@@ -167,7 +147,6 @@ def backward(
     PER_MEMBER: tl.constexpr,
     ON_CHIP: tl.constexpr,
     ONE_BLOCK: tl.constexpr,
-    HOLD_M: tl.constexpr,
     GIVEN_OUT: tl.constexpr,
     GIVEN_H: tl.constexpr,
     GIVEN_A: tl.constexpr,
@@ -179,6 +158,7 @@ def backward(
     ONE_BLOCK: there are at most BLOCK_STEPS steps, and A is zero before them. `one` is 1, which the compiler must not
     know: it would lay the tile of dot products out for loading, with all threads of a warp along the sum.
     """
+    HOLD_M: tl.constexpr = ON_CHIP and not ONE_BLOCK  # in registers
     sequence = tl.program_id(0).to(tl.int64)
     member = sequence // batch
     own = sequence - member * batch  # within the member
@@ -257,21 +237,8 @@ def backward(
             there = (i < within - 1)[None, :] & inside[:, None]
             H_dots = tl.load(hidden + (first + 1 + i)[None, :] * R + (units * one)[:, None], mask=there, other=0.0)
             if not HOLD_M:
-                if GIVEN_A or not ONE_BLOCK:
-                    if ON_CHIP and known:
-                        held = tl.load(M + entries, mask=square & (GIVEN_A or block > 1), other=0.0)
-                        if block > 0:
-                            held = renewed(held, pairs, queries, begin + _STEPS, count, decay, units, inside, S, R)
-                            tl.store(M + entries, held, mask=square)
-                        for step in range(within):
-                            made = hidden + (first + step + 1) * R
-                            if begin + step == count - 1:
-                                made = last
-                            vector = tl.load(made + units, mask=inside, other=0.0)
-                            tl.store(products + step * R + units, product(held, vector, BLOCK), mask=inside)
-                        tl.debug_barrier()
-                    elif known:
-                        project(M, hidden, last, begin, count, products, R, SIDE, TYPE, PRECISION)
+                if (GIVEN_A or not ONE_BLOCK) and known:
+                    project(M, hidden, last, begin, count, products, R, SIDE, TYPE, PRECISION)
                 there = (pair < within * S)[:, None] & inside[None, :]
                 Q = tl.load(queries + (first * S + pair)[:, None] * R + units[None, :], mask=there, other=0.0)
                 U = tl.zeros([PAIRS, BLOCK], TYPE)
@@ -332,8 +299,6 @@ def backward(
                     dh = tl.sum(H * (fading * dots)[:, None], 0)
                     if ON_CHIP:
                         if not ONE_BLOCK:
-                            if not HOLD_M:
-                                tl.store(pairs + (j * S + s) * R + units, du, mask=inside)
                             dh += power(decay, offset + j) * product(A_k, du, BLOCK)
                     else:
                         this = pairs + (j * S + s) * R
