@@ -325,8 +325,9 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"budget": 5.0}, "budget is for a benchmark with --device cuda"),
+            ({"budget": 5.0}, "budget is for --device cuda or --preset population, got 5.0; leave it out"),
             ({"budget": 0.0, "device": "cuda"}, "budget must be above 0 seconds, got 0.0"),
+            ({"budget": -1.0, "preset": "population"}, "budget must be above 0 seconds, got -1.0"),
             ({"preset": "quick", "device": "cuda"}, "unknown preset with --device cuda 'quick'"),
             ({"preset": "compiled"}, "unknown preset 'compiled'"),
         ],

@@ -2,9 +2,11 @@
 
 import dataclasses
 import itertools
+import json
 
 import pytest
 
+from fastweights import cli
 from fastweights.bench import population
 from fastweights.bench.measure import Timing
 from fastweights.bench.population import Measurement, Point, Protocol, Report
@@ -55,3 +57,11 @@ def test_a_time_is_that_of_one_of_the_updates_made_at_once(monkeypatch):
     monkeypatch.setattr(population, "side_by_side", lambda calls: dict.fromkeys(calls, Timing(0.7, 0.7, 0.7, 7)))
     (measured,) = population.run(lambda what: None, cells=("irnn",), hidden_sizes=(4,), members=(2,)).measurements
     assert measured.together == pytest.approx(0.1)
+
+
+def test_the_command_begins_nothing_after_its_budget_and_says_what_it_left(tmp_path, capsys):
+    cli.Bench(preset="population", budget=1e-9, output=tmp_path, json=True).run()
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["measurements"] == []
+    assert "lstm R=100, " in "; ".join(printed["not_measured"])
+    assert "not measured, for want of time: fast_weights R=" in (tmp_path / "population.md").read_text()

@@ -1,13 +1,19 @@
 """The committed evidence: what the README shows is what was measured."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from fastweights import experiments
+from fastweights.bench import population
+from fastweights.bench.cuda import run as gpu
+from fastweights.bench.cuda.machine import Ceilings
+from fastweights.bench.cuda.targets import outcomes
 from fastweights.bench.gate import Check
 from fastweights.bench.run import Measurement, Report
+from fastweights.report import bench_cuda
 from fastweights.report.bench import markdown_table as bench_table
 from fastweights.report.tables import markdown_table, table_values
 from fastweights.training.config import RunConfig
@@ -16,6 +22,7 @@ from fastweights.training.records import RunDirectory
 ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "results" / "table-1" / "quick"
 BENCH = ROOT / "results" / "bench" / "cpu"
+GPU = "nvidia-h100-80gb-hbm3"
 # Every committed table, and the page that shows it whole.
 REPRODUCED = {
     "table-1/quick": "README.md",
@@ -115,6 +122,111 @@ def test_the_readme_shows_the_committed_speeds(bench):
         f"ours | 20 | {time[eager, 128, 1024, both].memory / time[ours, 128, 1024, both].memory:.0f}",
     ]
     assert [aim for aim in aims if aim not in readme] == []
+
+
+def readme_in_one_line():
+    return " ".join((ROOT / "README.md").read_text().split())
+
+
+class TestGPU:
+    """The benchmark of the GPU, its page and what the README says of it."""
+
+    FOLDER = ROOT / "results" / "bench" / GPU
+
+    @pytest.fixture
+    def report(self):
+        values = json.loads((self.FOLDER / "bench.json").read_text())
+        values["gate"] = [Check(**check) for check in values["gate"]]
+        values["ceilings"] = Ceilings(**values["ceilings"])
+        values["measurements"] = [gpu.Measurement(**each) for each in values["measurements"]]
+        return gpu.Report(**values)
+
+    def test_the_committed_page_follows_from_the_committed_times(self, report):
+        assert (self.FOLDER / "bench.md").read_text() == bench_cuda.markdown(report)
+
+    def test_the_readme_shows_the_committed_targets(self):
+        table = (self.FOLDER / "bench.md").read_text().split("\n\n")[1]
+        assert table.startswith("| target | aim |")
+        assert f"<!-- results/bench/{GPU}/bench.md -->\n{table}\n<!-- end -->" in (ROOT / "README.md").read_text()
+
+    def test_what_the_readme_says_of_them_is_what_was_measured(self, report):
+        time = {
+            (m.contender, m.hidden_size, m.steps, m.which): 1e6 * m.seconds / m.steps
+            for m in report.measurements
+            if m.seconds and m.members == 1
+        }
+        found = [each.reached(size) for each in outcomes(report.measurements) for size in each.measured]
+        points = {m.point: 0 for m in report.measurements}
+        for m in report.measurements:
+            points[m.point] += m.seconds is not None
+
+        def both(contender, size, steps=1024):
+            return time[contender, size, steps, "forward+backward"]
+
+        def lstm(size, steps=1024, name="cuDNN LSTM"):
+            return f"{both(name, size, steps) / both('our layer', size, steps):.3g}"
+
+        backward = [f"{both('ours', size) - time['ours', size, 1024, 'forward']:.2f}" for size in (100, 128)]
+        tf32 = [lstm(size, name="cuDNN LSTM, TF32") for size in (50, 64)]
+        said = [
+            f"Five of {len(found)} aims are missed",
+            f"takes {backward[0]} and {backward[1]} µs a step with 100 and 128 units",
+            f"({lstm(50)}×, with TF32 {tf32[0]}×, and {tf32[1]}× with 64 units)",
+            f"takes {both('ours', 50):.2f} µs a step against the LSTM's {both('cuDNN LSTM', 50):.2f}",
+            f"ours is {both('eager explicit A', 256) / both('ours', 256):.3g} times as fast as eager explicit A",
+            f"at R = 512 cuDNN's LSTM takes {lstm(512)} of our layer's time",
+            f"with 50 units {both('ours', 50, 11):.3g} µs a step, and {both('ours, CUDA graph', 50, 11):.3g} as a CUDA",
+            f"cuDNN's LSTM takes {lstm(50, 11)} of our layer's time there",
+            f"{list(points.values()).count(0)} of the grid's {len(points)} sizes",
+        ]
+        assert found.count(False) == 5
+        assert {(p.steps, p.batch) for p, count in points.items() if count} == {(1024, 128), (11, 128)}
+        readme = readme_in_one_line()
+        assert [each for each in said if each not in readme] == []
+
+
+@pytest.mark.parametrize("name", ["cpu", GPU])
+def test_the_committed_populations_follow_from_their_times(name, tmp_path):
+    folder = ROOT / "results" / "population" / name
+    for path in population.save(population_report(folder), tmp_path):
+        assert path.read_text() == (folder / path.name).read_text()
+
+
+def test_what_the_readme_says_of_populations_is_what_was_measured():
+    report = population_report(ROOT / "results" / "population" / GPU)
+    (many,) = (m for m in report.measurements if m.members == 64)
+    speed_ups = [m.speed_up for m in population_report(ROOT / "results" / "population" / "cpu").measurements]
+    said = [
+        f"({min(speed_ups):.1f} to {max(speed_ups):.1f} times as fast",
+        f"make {many.members / many.together:,.0f} updates a second: {many.speed_up:.0f} times as many as one alone",
+        f"with its CUDA graph ({1 / many.alone:,.0f}), {many.members * many.by_kernel / many.together:.0f} times",
+        f"operation by operation ({1e3 * many.by_kernel:.0f} ms an update)",
+        "would take {} minutes".format(population.summary(report).split(" take ")[1].split(" minutes")[0]),
+    ]
+    readme = readme_in_one_line()
+    assert [each for each in said if each not in readme] == []
+
+
+def population_report(folder):
+    values = json.loads((folder / "population.json").read_text())
+    return population.Report(
+        values["device"],
+        [population.Measurement(**without_speed_up(each)) for each in values["measurements"]],
+        values["environment"],
+        [point_of(text) for text in values.get("not_measured", ())],
+        population.Protocol(**values["protocol"]) if "protocol" in values else None,
+    )
+
+
+def without_speed_up(measurement):
+    """It is worked out from the rest."""
+    return {name: value for name, value in measurement.items() if name != "speed_up"}
+
+
+def point_of(text):
+    """As `Point` is printed: irnn R=20, 5 members."""
+    cell, size, members = re.fullmatch(r"(\w+) R=(\d+), (\d+) members", text).groups()
+    return population.Point(cell, int(size), int(members))
 
 
 def test_every_record_says_what_it_was_measured_with():

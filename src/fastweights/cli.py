@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import warnings
@@ -357,15 +358,16 @@ class Bench:
     device: Device = "cpu"
     """Where: cpu, or cuda, where also cuDNN's layers and CUDA graphs are compared."""
     budget: float | None = None
-    """With --device cuda, seconds after which nothing further is begun; the most important sizes come first."""
+    """With --device cuda or --preset population, seconds after which nothing further is begun; the most important sizes
+    come first."""
     output: Path | None = None
     """Folder for the table, the figure and the measurements [default: runs/bench; a GPU's by its name below that]."""
     json: bool = False
     """Print the measurements as JSON."""
 
     def run(self) -> None:
-        if self.budget is not None and (self.device != "cuda" or self.preset == "population"):
-            raise UsageError("budget is for a benchmark with --device cuda; leave it out")
+        if self.budget is not None and self.device != "cuda" and self.preset != "population":
+            raise UsageError(f"budget is for --device cuda or --preset population, got {self.budget}; leave it out")
         if self.budget is not None and not self.budget > 0:
             raise UsageError(f"budget must be above 0 seconds, got {self.budget}")
         if self.preset == "population":
@@ -433,6 +435,7 @@ class Bench:
         report = run(
             lambda what: _messages.print(f"timing {what}", highlight=False),
             protocol=Protocol(plan.updates, plan.evaluate_every, len(plan.seeds)),
+            seconds=math.inf if self.budget is None else self.budget,
         )
         saved = save(report, output)
         if self.json:

@@ -112,7 +112,7 @@ def run(
     if counts is None and device == "cuda":
         counts, points = (protocol.seeds if protocol else 5,), [Point("fast_weights", 50, 64)]
     points += [Point(*each) for each in itertools.product(cells, hidden_sizes, counts or (4, 8))]
-    machine = environment.describe() | ({"gpu": torch.cuda.get_device_name()} if device == "cuda" else {})
+    surroundings = environment.describe()
     deadline = time.monotonic() + seconds
     measurements: list[Measurement] = []
     with environment.threads(1):
@@ -121,7 +121,7 @@ def run(
                 break
             notify(str(point))
             measurements.append(_measure(point, device))
-    return Report(device, measurements, machine, points[len(measurements) :], protocol)
+    return Report(device, measurements, surroundings, points[len(measurements) :], protocol)
 
 
 def _measure(point: Point, device: Literal["cpu", "cuda"]) -> Measurement:
