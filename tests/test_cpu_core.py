@@ -31,6 +31,7 @@ from recurrences import (
     assert_same,
     call_fast_weights,
     differentiate,
+    draw_associative_lstm,
     draw_fast_weights,
     normal,
     random_upstream,

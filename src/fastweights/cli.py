@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 # Progress and messages go to standard error; standard output carries the result alone.
 _messages = Console(stderr=True)
 _output = Console()
+_SECONDS_TO_SPEAK = 10.0
 _BENCHES = Path("runs/bench")
 
 
@@ -519,5 +521,8 @@ def _show_warning(
 
 
 def _fail(message: str, code: int) -> None:
+    if _messages.quiet:
+        # torchrun ends all processes when one has failed; the one that speaks has to fail first.
+        time.sleep(_SECONDS_TO_SPEAK)
     _messages.print(f"fastweights: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
     sys.exit(code)
