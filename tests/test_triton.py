@@ -77,7 +77,7 @@ class TestAgainstTheReference:
 
     @pytest.mark.parametrize("path", ["on chip", "streamed", "long chunks"], indirect=True)
     @pytest.mark.parametrize(
-        ("steps", "initial", "inner_steps"), [(3, False, 2), (3, True, 1), (18, False, 1), (18, True, 2)]
+        ("steps", "initial", "inner_steps"), [(3, False, 2), (3, True, 1), (35, False, 1), (18, True, 2)]
     )
     def test_results_and_gradients(self, path, steps, initial, inner_steps):
         lengths = torch.tensor([steps, max(1, steps - 16)], device=DEVICE)
@@ -103,9 +103,24 @@ class TestAgainstTheReference:
         assert_equals_the_reference(draw(1, 18, 100), torch.float32)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-    def test_narrow_numbers_are_accumulated_in_float32(self, path, dtype):
-        """What is left is the rounding of the results; a sum in the narrow type would lose more."""
+    def test_narrow_numbers(self, path, dtype):
         assert_equals_the_reference(draw(2, 5, 9, initial=True), dtype)
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+    def test_nothing_narrow_is_carried_from_step_to_step(self, path, dtype):
+        """The results are float32's, rounded once."""
+        arguments = to(draw(2, 12, 9, initial=True), dtype)
+        exact = call_fast_weights(to(arguments, torch.float32), backend="triton")
+        for result, wide in zip(call_fast_weights(arguments, backend="triton"), exact, strict=True):
+            torch.testing.assert_close(result, wide.to(dtype), rtol=torch.finfo(dtype).eps, atol=1e-6)
+
+    def test_nan_spreads_within_its_sequence(self, path):
+        arguments = draw(2, 3, 5)
+        arguments["z"][0, 1, 2] = torch.nan
+        out = call_fast_weights(arguments, backend="triton")[0]
+        assert out[0, 1:].isnan().all()
+        assert not out[0, 0].isnan().any()
+        assert not out[1].isnan().any()
 
     @pytest.mark.parametrize(("decay", "rate"), [(0.0, 0.3), (1e-30, 0.5), (1.0, -0.05), (1.1, 0.01)])
     def test_extreme_rates(self, path, decay, rate):
@@ -113,21 +128,36 @@ class TestAgainstTheReference:
         dtype = torch.float32 if decay == 1e-30 else torch.float64
         assert_equals_the_reference(draw(1, 18, 4, initial=True), dtype, decay=decay, fast_learning_rate=rate)
 
+    @pytest.mark.parametrize("decay", [0.0, 0.5, 0.95, 1.0, 1.1])
+    def test_powers_of_the_decay(self, decay):
+        from power_kernel import powers
+
+        found = torch.empty(128, dtype=torch.float64, device=DEVICE)
+        powers[(1,)](torch.tensor([decay], dtype=torch.float64, device=DEVICE), found, COUNT=128)
+        expected = torch.tensor([decay**n for n in range(128)], dtype=torch.float64, device=DEVICE)
+        torch.testing.assert_close(found, expected, rtol=1e-13, atol=0)
+
     def test_the_norms_epsilon_is_the_one_given(self, path):
         assert_equals_the_reference(draw(2, 3, 5), norm_epsilon=0.3)
 
     def test_members_of_a_population_have_weights_and_settings_of_their_own(self, path, as_installed):
         members = [on_device(draw_fast_weights(2, 3, 4, norm=True, initial=True)) for _ in range(3)]
         stacked = {name: torch.stack([member[name] for member in members]) for name in members[0]}
+        stacked["z"] = stacked["z"].movedim(0, 1)  # vmap may map any dimension
         decays, rates = torch.tensor([[0.5, 0.9, 1.0], [0.5, 0.0, 0.25]], dtype=torch.float64, device=DEVICE)
 
         def call(arguments, decay, rate):
             return call_fast_weights(arguments, decay=decay, fast_learning_rate=rate, backend="triton")
 
+        def all_members(leaves):
+            dimensions = {name: int(name == "z") for name in leaves}
+            return torch.func.vmap(call, in_dims=(dimensions, 0, 0))(leaves, decays, rates)
+
         upstream = tuple(
             torch.stack([torch.randn_like(r) for r in [result] * 3]) for result in call(members[0], 0.9, 0.5)
         )
-        together = differentiate(lambda leaves: torch.func.vmap(call)(leaves, decays, rates), stacked, upstream)
+        together = differentiate(all_members, stacked, upstream)
+        together["gradient of z"] = together["gradient of z"].movedim(1, 0)
         for index, member in enumerate(members):
             expected = differentiate(
                 call_fast_weights,
