@@ -90,7 +90,9 @@ class TestAgainstTheReference:
         arguments = draw(2, 4, 5, norm=norm)
         assert_equals_the_reference(arguments, activation=activation, fast_learning_rate=rate, inner_steps=2)
 
-    def test_many_inner_steps(self, path):
+    @pytest.mark.parametrize("most", [triton._MOST_BYTES_OF_PAIRS, 0], ids=["one product", "row by row"])
+    def test_many_inner_steps(self, path, most, monkeypatch):
+        monkeypatch.setattr(triton, "_MOST_BYTES_OF_PAIRS", most)
         assert_equals_the_reference(draw(1, 3, 4), inner_steps=5)
 
     @pytest.mark.parametrize(("hidden", "steps"), [(1, 3), (17, 18), (64, 2), (100, 2)])
@@ -151,7 +153,8 @@ class TestAgainstTheReference:
 
         def all_members(leaves):
             dimensions = {name: int(name == "z") for name in leaves}
-            return torch.func.vmap(call, in_dims=(dimensions, 0, 0))(leaves, decays, rates)
+            results = torch.func.vmap(call, in_dims=(dimensions, 0, 0), out_dims=1)(leaves, decays, rates)
+            return tuple(result.movedim(1, 0) for result in results)
 
         upstream = tuple(
             torch.stack([torch.randn_like(r) for r in [result] * 3]) for result in call(members[0], 0.9, 0.5)
@@ -178,14 +181,13 @@ class TestMemory:
         assert_equals_the_reference(draw(2, 18, 4, initial=initial), lengths=lengths)
 
     def test_a_length_out_of_range_reads_no_foreign_memory(self, path):
-        arguments = draw(3, 4, 5)
+        arguments = draw(3, 4, 5, initial=True)
         lengths, clamped = (torch.tensor(each, device=DEVICE) for each in ([-7, 99, 2], [1, 4, 2]))
-        for got, expected in zip(
-            call_fast_weights(arguments, lengths=lengths, backend="triton"),
-            call_fast_weights(arguments, lengths=clamped, backend="reference"),
-            strict=True,
-        ):
-            torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+        upstream = random_upstream(FAST_WEIGHTS, arguments)
+        expected = differentiate(call_fast_weights, arguments, upstream, backend="reference", lengths=clamped)
+        assert_same(
+            differentiate(call_fast_weights, arguments, upstream, backend="triton", lengths=lengths), expected, 1e-11
+        )
 
     def test_one_gradient_alone_is_the_same(self, path):
         arguments = {name: value.requires_grad_() for name, value in draw(1, 4, 4, initial=True).items()}
@@ -203,6 +205,13 @@ class TestMemory:
         leaves = {name: value.clone().requires_grad_() for name, value in arguments.items()}
         with torch.no_grad():
             results = call_fast_weights(arguments, backend="triton")
+            from_zero = draw(1, 18, 4)
+            for result, expected in zip(
+                call_fast_weights(from_zero, backend="triton"),
+                call_fast_weights(from_zero, backend="reference"),
+                strict=True,
+            ):
+                torch.testing.assert_close(result, expected, rtol=1e-12, atol=1e-12)
             out, h, A = call_fast_weights(arguments, backend="triton", final_fast_weights=False)
         for result, recorded in zip(results, call_fast_weights(leaves, backend="triton"), strict=True):
             assert torch.equal(result, recorded)
@@ -222,16 +231,36 @@ class TestMemory:
             assert saved.shape == (3 * (steps * (5 * 50 + 2) + 50),)
             assert checkpoints.shape == (3 * chunks_before * 50 * 50,)
 
-    def test_layout_in_memory_does_not_matter(self):
-        arguments = draw(3, 4, 5, initial=True)
-        upstream = random_upstream(FAST_WEIGHTS, arguments)
-        expected = differentiate(call_fast_weights, arguments, upstream, backend="triton")
+    def test_a_forgotten_past_that_overflows_leaves_short_sequences_alone(self):
+        """λ^T is infinite, but the sequences ended long before."""
+        arguments = draw(2, 140, 3, initial=True)
+        arguments["z"].zero_()
+        lengths = torch.tensor([1, 2], device=DEVICE)
+        A = arguments["A"].requires_grad_()
+        for backend in ("reference", "triton"):
+            out, _, _ = call_fast_weights(arguments, decay=200.0, lengths=lengths, backend=backend)
+            (gradient,) = torch.autograd.grad(out.sum(), A)
+            assert gradient.isfinite().all()
+
+    @pytest.mark.parametrize("steps", [4, 18])
+    def test_layout_in_memory_does_not_matter(self, path, steps):
+        arguments = draw(3, steps, 5, initial=True)
+        upstream = tuple(
+            each.movedim(0, -1).contiguous().movedim(-1, 0) for each in random_upstream(FAST_WEIGHTS, arguments)
+        )
+        expected = differentiate(call_fast_weights, arguments, upstream, backend="reference")
 
         def call(leaves: Arguments) -> Results:
             strided = {name: value.mT.contiguous().mT if value.dim() > 1 else value for name, value in leaves.items()}
             return call_fast_weights(strided, backend="triton")
 
-        assert_same(differentiate(call, arguments, upstream), expected, 1e-15)
+        assert_same(differentiate(call, arguments, upstream), expected, 1e-11)
+
+    def test_a_view_to_be_negated_is_read_as_its_values(self):
+        arguments = draw(1, 2, 3)
+        expected = call_fast_weights({**arguments, "z": -arguments["z"]}, backend="triton")
+        negated = call_fast_weights({**arguments, "z": torch._neg_view(arguments["z"])}, backend="triton")
+        assert torch.equal(negated[0], expected[0])
 
 
 @needs_triton
@@ -286,6 +315,19 @@ class TestAsAnOperator:
             losses.append(found)
         assert losses[0] == pytest.approx(losses[1], rel=1e-10)
         assert losses[0][-1] != losses[0][0]
+
+
+@needs_triton
+def test_tf32_is_used_where_torch_allows_it_by_either_setting():
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    try:
+        for precision, allowed in (("tf32", True), ("ieee", False)):
+            matmul.fp32_precision = precision
+            assert triton._allows_tf32(torch.float32) is allowed
+            assert not triton._allows_tf32(torch.float64)
+    finally:
+        matmul.fp32_precision = before
 
 
 @needs_triton

@@ -40,8 +40,9 @@ class FastWeightRNN(RecurrentLayer):
         lagged: read A(t−1) in place of A(t), as many replications do; the state holds the A that the next step reads.
         boundary_norm: normalise h_0 too, with the same gain and bias.
         identity_scale: W starts as this times the identity (0.05 in the paper).
-        backend: what runs: "reference", "attention", "cpu" (the compiled core) or "auto", the best that can run here;
-            see `fastweights.kernels.fast_weights`. The readings `lagged` and `boundary_norm` have "reference" only.
+        backend: what runs: "reference", "attention", "cpu" (the compiled core), "triton" (on a GPU) or "auto", the best
+            that can run here; see `fastweights.kernels.fast_weights`. The readings `lagged` and `boundary_norm` have
+            "reference" only.
 
     Parameters: `weight_ih` (H, I) = C, `weight_hh` (H, H) = W, `bias` (H), and with layer norm `norm.weight`,
     `norm.bias` (H). C starts uniform in ±1/√H, biases at zero, gains at one.

@@ -35,8 +35,9 @@ def fast_weights(
     """Same arguments and results as the reference. Under autocast Triton runs in float32."""
     h0, A0 = state or (None, None)
     if engine == "triton" and torch.is_autocast_enabled(z.device.type):
-        z, weight_hh = z.float(), weight_hh.float()
-        norm_weight, norm_bias, h0, A0 = (t if t is None else t.float() for t in (norm_weight, norm_bias, h0, A0))
+        wide = torch.promote_types(weight_hh.dtype, torch.float32)
+        z, weight_hh = z.to(wide), weight_hh.to(wide)
+        norm_weight, norm_bias, h0, A0 = (t if t is None else t.to(wide) for t in (norm_weight, norm_bias, h0, A0))
     stores = isinstance(fast_learning_rate, Tensor) or fast_learning_rate != 0
     integers = [inner_steps, int(activation == "tanh"), int(final_fast_weights), int(stores)]
     rates = decay, fast_learning_rate, norm_epsilon

@@ -27,13 +27,15 @@ _CHUNK_ON_CHIP, _CHUNK_STREAMED = 16, 64
 _SIDE = 32
 # More pairs of a block of steps than this many an inner step are better kept summed up, in M.
 _MOST_INNER_STEPS_OF_PAIRS = 4
+# Bytes of a block's pairs up to which a product of them fits into shared memory.
+_MOST_BYTES_OF_PAIRS = 128 * 2**10
 # Products are cut into about as many pieces as keep a large GPU busy.
 _PIECES = 128
 
 
 def interpreted() -> bool:
     """Whether Triton interprets its kernels on the CPU, which is for tests: it is slow."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
+    return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "yes", "on")
 
 
 def missing() -> str | None:
@@ -129,7 +131,7 @@ def forward(
     plan = _Plan.of(hidden, wide)
     memory = bool(stores) or A0 is not None
     settings = _settings(settings, numbers, z, lead)
-    z = z.contiguous()
+    z = _given(z, z)
     arguments = {
         "z": z,
         "weight_transposed": weight_hh.mT.contiguous(),
@@ -208,9 +210,11 @@ def backward(
     normed = hidden if norm_weight is not None else 0
     d_norm = new(2, members, batch, normed)
     d_sums = new(*lead, batch, steps if has_A0 else 0, inner_steps, hidden)
-    d_A_both = None if d_A is None or not memory else (d_A + d_A.mT).to(wide)
+    d_A = None if d_A is None else _given(d_A, d_A).to(wide)
+    d_A_both = None if d_A is None or not memory else d_A + d_A.mT
     few = steps <= triton_backward.BLOCK_STEPS and (inner_steps <= _MOST_INNER_STEPS_OF_PAIRS or not plan.on_chip)
     one_block = not has_A0 and few
+    pairs = 1 << (triton_backward.BLOCK_STEPS * inner_steps - 1).bit_length()
     carried = memory and not plan.on_chip and not one_block  # whether M outlives a block of steps in memory
     scratch = 1 + triton_backward.BLOCK_STEPS * (1 + inner_steps)
     arguments = {
@@ -243,7 +247,8 @@ def backward(
         "one": 1,
         "ROWS": plan.rows,
         "SIDE": _SIDE,
-        "PAIRS": 1 << (triton_backward.BLOCK_STEPS * inner_steps - 1).bit_length(),
+        "PAIRS": pairs,
+        "FEW_PAIRS": pairs * plan.block * wide.itemsize <= _MOST_BYTES_OF_PAIRS,
         "PRECISION": "tf32" if _allows_tf32(wide) else "ieee",
     }
     _launch(triton_backward.backward, sequences, plan.warps, saved, arguments)
@@ -281,17 +286,22 @@ def _initial_gradient(
     """λⁿ Ā(n) + Σ_t λ^t Σ_s ū_s(t) q_s(t)ᵀ, (P·B, H, H), t counted from 0; n is the sequence's length."""
     *_, batch, steps, inner_steps, hidden = d_sums.shape
     members = saved.shape[0]
-    decay = torch.full((1,), numbers[0], device=saved.device) if settings is None else settings.view(-1, 3)[:, 0]
-    decay = decay.to(torch.float64).view(-1, 1, 1)
-    fading = decay ** torch.arange(steps, device=saved.device).repeat_interleave(inner_steps).view(1, 1, -1)
+    wide: dict[str, Any] = {"dtype": torch.float64, "device": saved.device}
+    decay = torch.full((1,), numbers[0], **wide) if settings is None else settings.view(-1, 3)[:, 0]
+    decay = decay.view(-1, 1, 1)
+    count = torch.full((1, 1, 1), steps, device=saved.device)
+    if lengths is not None:
+        count = lengths.clamp(1, steps).reshape(-1, batch, 1)
+    # Nothing was added past a sequence's end, where a λ above 1 could overflow.
+    t = torch.arange(steps, device=saved.device).repeat_interleave(inner_steps).minimum(count - 1)
+    fading = decay**t
     one = batch * steps * hidden
     queries = saved[:, one : one * (1 + inner_steps)].reshape(members * batch, steps * inner_steps, hidden)
     sums = d_sums.view(members, batch, -1, hidden) * fading.unsqueeze(-1).to(saved.dtype)
     found = torch.bmm(sums.view(queries.shape).mT, queries)
     if d_A is None:
         return found
-    count = torch.full((1, 1), steps, device=saved.device) if lengths is None else lengths.view(-1, batch)
-    faded = (decay ** count.unsqueeze(-1)).expand(members, batch, 1).reshape(-1, 1, 1)
+    faded = (decay**count).expand(members, batch, 1).reshape(-1, 1, 1)
     return found + faded.to(saved.dtype) * d_A.reshape(found.shape)
 
 
@@ -358,7 +368,7 @@ def _flags(
 
 def _allows_tf32(dtype: torch.dtype) -> bool:
     """Whether torch may round the factors of float32 products to TF32; by default it may not."""
-    return dtype is torch.float32 and torch.backends.cuda.matmul.allow_tf32
+    return dtype is torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32"
 
 
 def _launch(kernel: Any, programs: int, warps: int, on: Tensor, arguments: dict[str, Any]) -> None:

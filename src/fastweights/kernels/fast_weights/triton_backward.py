@@ -48,7 +48,7 @@ def project(
     PRECISION: tl.constexpr,
 ):
     """M h for the hidden vectors that the steps from `begin` on made, into the rows of `products`."""
-    row = begin + tl.arange(0, _STEPS)
+    row = tl.cast(begin, tl.int64) + tl.arange(0, _STEPS)
     for first in range(0, R, SIDE):
         a = first + tl.arange(0, SIDE)
         found = tl.zeros([_STEPS, SIDE], TYPE)
@@ -136,6 +136,7 @@ def backward(
     ROWS: tl.constexpr,
     SIDE: tl.constexpr,
     PAIRS: tl.constexpr,
+    FEW_PAIRS: tl.constexpr,
     TYPE: tl.constexpr,
     PRECISION: tl.constexpr,
     TANH: tl.constexpr,
@@ -242,7 +243,14 @@ def backward(
                 there = (pair < within * S)[:, None] & inside[None, :]
                 Q = tl.load(queries + (first * S + pair)[:, None] * R + units[None, :], mask=there, other=0.0)
                 U = tl.zeros([PAIRS, BLOCK], TYPE)
-                q_h = tl.dot(Q, tl.trans(H), input_precision="ieee", out_dtype=TYPE)  # q_mᵀ h_i
+                # q_mᵀ h_i, as one product where it fits into shared memory.
+                if FEW_PAIRS:
+                    q_h = tl.dot(Q, tl.trans(H), input_precision="ieee", out_dtype=TYPE)
+                else:
+                    q_h = tl.zeros([PAIRS, _STEPS], TYPE)
+                    for made in range(within - 1):
+                        vector = tl.load(hidden + (first + 1 + made) * R + units, mask=inside, other=0.0)
+                        q_h = tl.where(i[None, :] == made, tl.sum(Q * vector[None, :], 1)[:, None], q_h)
                 u_h = tl.zeros([PAIRS, _STEPS], TYPE)  # ū_mᵀ h_i
             if ON_CHIP and not ONE_BLOCK:
                 A_k = tl.load(A + entries, mask=square & (INITIAL_A or chunk > 0), other=0.0)
