@@ -98,6 +98,7 @@ def launched_group(config: RunConfig) -> Iterator[tuple[Group, Callable[[], bool
     dist.init_process_group("nccl" if config.device == "cuda" else "gloo")
     try:
         yield Group(dist.get_rank(), size), lambda: stopped
+        dist.barrier()  # one that leaves while others still talk to it may abort
     except dist.DistError as error:
         raise _left(error) from error
     except RuntimeError as error:
