@@ -238,7 +238,7 @@ def unobserved(name, configs):
 
 class TestSoFar:
     @pytest.mark.parametrize(
-        ("name", "step"), [("table-1", 19), ("layer-norm", 13), ("readings", 3), ("capacity", 37), ("fairness", 29)]
+        ("name", "step"), [("table-1", 53), ("layer-norm", 23), ("readings", 5), ("capacity", 61), ("fairness", 61)]
     )
     def test_it_shows_what_is_over_and_in_the_end_all(self, name, step, tmp_path):
         """Interrupted ever later: rows come as their runs end, and looking starts nothing."""
@@ -257,23 +257,27 @@ class TestSoFar:
         rows, whole = [], None
         while whole is None:
             try:
-                whole, all_runs = reproduce(experiment, preset, root=tmp_path, place=place, follow=unobserved)
+                whole = reproduce(experiment, preset, root=tmp_path, place=place, follow=unobserved)
             except KeyboardInterrupt:
                 limit += step
             started = len(place.started)
             try:
-                outcome, runs, left = so_far(experiment, preset, root=tmp_path)
+                found = so_far(experiment, preset, root=tmp_path)
             except RunError:
                 continue
-            assert (left == 0) == (whole is not None)
-            assert all(run.is_over() for run in runs)
-            assert sum(row.runs for row in outcome.rows) >= len(runs)
-            rows.append(len(outcome.rows))
+            assert (found.left == 0) == (whole is not None)
+            assert all(run.is_over() for run in found.runs + found.screened)
+            assert sum(row.runs for row in found.outcome.rows) >= len(found.runs)
+            rows.append(len(found.outcome.rows))
             assert len(place.started) == started
         assert rows == sorted(rows)
-        assert len(set(rows)) > 2
-        assert outcome == whole
-        assert {run.path for run in runs} == {run.path for run in all_runs}
+        assert len(set(rows)) > 1
+        assert found.outcome == whole.outcome
+        for part in ("runs", "screened"):
+            assert {run.path for run in getattr(found, part)} == {run.path for run in getattr(whole, part)}
+        save(whole.outcome, whole.runs, tmp_path / "out", whole.screened)
+        screening = {path.stem for path in tmp_path.glob("out/screening/*.json")}
+        assert screening == {complete(config).run_id for config in experiment.screening(preset)}
 
 
 class TestCapacity:
@@ -333,9 +337,9 @@ class TestCapacity:
             yield lambda run, message: None
 
         for again in (False, True):
-            outcome, _ = reproduce(experiments.load("capacity"), "quick", root=tmp_path, place=place, follow=follow)
+            found = reproduce(experiments.load("capacity"), "quick", root=tmp_path, place=place, follow=follow)
             assert len(place.started) == len(set(place.started)) == 4 + 3
-            tried = {(row.cell, row.variant) for row in outcome.rows}
+            tried = {(row.cell, row.variant) for row in found.outcome.rows}
             assert {variant for cell, variant in tried if cell == "fast_weights"} == {
                 "K = 4",
                 "K = 12",

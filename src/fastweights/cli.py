@@ -79,7 +79,7 @@ class Reproduce:
     runs: Path = Path("runs")
     """Folder of the run directories."""
     output: Path | None = None
-    """Folder for the table, the figures and a copy of every result [default: beside the runs]."""
+    """Folder for the table, the figures and the record of every run [default: beside the runs]."""
     so_far: bool = False
     """Train nothing; show what the runs that are over show, also while another process trains the rest."""
     json: bool = False
@@ -95,13 +95,13 @@ class Reproduce:
 
         root = self.runs / experiment.runs_folder
         if self.so_far:
-            outcome, runs, left = so_far(experiment, self.preset, root=root)
+            found = so_far(experiment, self.preset, root=root)
             _messages.print(
-                f"so far: {len(runs)} runs to report are over, and {left} that are known to be wanted are not"
+                f"so far: {len(found.runs)} runs to report are over, and {found.left} that are known to be wanted are not"
             )
         else:
             with _place(self.workers, self.scheduler) as place:
-                outcome, runs = reproduce(
+                found = reproduce(
                     experiment,
                     self.preset,
                     root=root,
@@ -109,7 +109,8 @@ class Reproduce:
                     follow=follow(_messages),
                     population=self.population,
                 )
-        saved = save(outcome, runs, self.output or root / f"{self.experiment}-{self.preset}")
+        outcome, output = found.outcome, self.output or root / f"{self.experiment}-{self.preset}"
+        saved = save(outcome, found.runs, output, found.screened)
         if self.json:
             print(json.dumps(table_values(outcome) | {"saved": [str(path) for path in saved]}, indent=2))
             return

@@ -5,6 +5,7 @@ Or, while that goes on, reducing what is there.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from fastweights.errors import RunError
@@ -15,6 +16,19 @@ from fastweights.training.records import RunDirectory
 from fastweights.training.sweep import Follow, Place, run_all
 
 
+@dataclass(frozen=True)
+class Reproduction:
+    """What an experiment shows, and the runs that it comes from."""
+
+    outcome: Outcome
+    runs: list[RunDirectory]
+    """Those that are reported."""
+    screened: list[RunDirectory]
+    """Those that decided between candidates."""
+    left: int
+    """How many more runs are known to be wanted; those of a row whose screening is not over are not."""
+
+
 def reproduce(
     experiment: Experiment,
     preset: str,
@@ -23,11 +37,11 @@ def reproduce(
     place: Place,
     follow: Follow,
     population: int = 1,
-) -> tuple[Outcome, list[RunDirectory]]:
+) -> Reproduction:
     """Bring all runs of a preset to their end, resuming what is there, and reduce them.
 
     `follow` opens what observes each of the stages: "screening", "runs", and "further runs" as often as there are any.
-    `population` is that of `run_all`. Returns what the experiment shows and the runs that it reports.
+    `population` is that of `run_all`.
     """
 
     def stage(name: str, configs: list[RunConfig]) -> list[RunDirectory]:
@@ -40,14 +54,11 @@ def reproduce(
     runs = stage("runs", experiment.final(preset, screened))
     while further := experiment.further(preset, runs):
         runs += stage("further runs", further)
-    return experiment.reduce(preset, runs), runs
+    return Reproduction(experiment.reduce(preset, runs), runs, screened, left=0)
 
 
-def so_far(experiment: Experiment, preset: str, *, root: Path) -> tuple[Outcome, list[RunDirectory], int]:
+def so_far(experiment: Experiment, preset: str, *, root: Path) -> Reproduction:
     """Reduce the runs of a preset that are over, and start none; rows without any are left out.
-
-    Returns what `reproduce` does, and how many more runs are known to be wanted; those of a row whose screening is not
-    over are not.
 
     Raises:
         RunError: none is over.
@@ -60,11 +71,12 @@ def so_far(experiment: Experiment, preset: str, *, root: Path) -> tuple[Outcome,
         return [run for run in runs.values() if run.is_over()]
 
     screening = of(experiment.screening(preset))
-    wanted = of(experiment.final(preset, over(screening)))
+    screened = over(screening)
+    wanted = of(experiment.final(preset, screened))
     while (more := of(experiment.further(preset, over(wanted)))).keys() - wanted.keys():
         wanted |= more
     runs = over(wanted)
     if not runs:
         raise RunError(f"no run to report is over in {root}; the same command without --so-far runs them")
     left = sum(not run.is_over() for run in (screening | wanted).values())
-    return experiment.reduce(preset, runs), runs, left
+    return Reproduction(experiment.reduce(preset, runs), runs, screened, left)

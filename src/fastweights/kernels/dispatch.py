@@ -150,7 +150,7 @@ def check_fast_weight_settings(
                 raise UsageError(f"{name} must be a number, or a tensor of no dimensions that needs no gradient")
         elif not isinstance(value, (int, float)):
             raise UsageError(f"{name} must be a number, got {value!r}")
-        elif not math.isfinite(value) or (name == "decay" and value < 0):
+        elif not _finite(value) or (name == "decay" and value < 0):
             least = " and at least 0" if name == "decay" else ""
             raise UsageError(f"{name} must be finite{least}, got {value!r}")
     if not isinstance(inner_steps, int) or inner_steps < 1:
@@ -367,8 +367,13 @@ def _check_norm(weight: Tensor | None, bias: Tensor | None, size: int, z: Tensor
 
 
 def _check_norm_epsilon(epsilon: float) -> None:
-    if not (math.isfinite(epsilon) and epsilon > 0):
+    if not (_finite(epsilon) and epsilon > 0):
         raise UsageError(f"norm_epsilon must be finite and above 0, got {epsilon!r}")
+
+
+def _finite(value: float) -> bool:
+    """As math.isfinite, which torch.compile cannot trace where it takes numbers for variables."""
+    return -math.inf < value < math.inf
 
 
 def _check_lengths(lengths: Tensor | None, batch: int, z: Tensor) -> None:

@@ -12,15 +12,17 @@ from fastweights.report.tables import markdown_table, table_values
 from fastweights.training.records import RunDirectory, write_atomically
 
 
-def save(outcome: Outcome, runs: Sequence[RunDirectory], folder: Path) -> list[Path]:
-    """Write `table.md`, `table.json`, the figures as SVG and PNG, and `runs/<run-id>.json`; returns what to look at.
+def save(
+    outcome: Outcome, runs: Sequence[RunDirectory], folder: Path, screened: Sequence[RunDirectory] = ()
+) -> list[Path]:
+    """Write `table.md`, `table.json`, the figures as SVG and PNG, `runs/<run-id>.json` and `screening/<run-id>.json`.
 
     A run's record is its result (configuration, scores, environment), all its evaluations, and its scores elsewhere.
+    Returns what to look at.
     """
-    (folder / "runs").mkdir(parents=True, exist_ok=True)
-    for run in runs:
-        record = {"result": result_of(run), "metrics": run.metrics(), "elsewhere": run.elsewhere()}
-        write_atomically(folder / "runs" / f"{run.path.name}.json", json.dumps(record) + "\n")
+    _save_records(runs, folder / "runs")
+    if screened:
+        _save_records(screened, folder / "screening")
     saved = []
     if outcome.rows:
         saved += [folder / "table.md", folder / "table.json"]
@@ -29,3 +31,10 @@ def save(outcome: Outcome, runs: Sequence[RunDirectory], folder: Path) -> list[P
     for name, picture in outcome.figures.items():
         saved += save_picture(picture, folder / name)
     return saved
+
+
+def _save_records(runs: Sequence[RunDirectory], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for run in runs:
+        record = {"result": result_of(run), "metrics": run.metrics(), "elsewhere": run.elsewhere()}
+        write_atomically(folder / f"{run.path.name}.json", json.dumps(record) + "\n")
