@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 
@@ -97,12 +98,24 @@ def test_recall_answers(trained):
         (["recall", "no/such/run", "c9??c"], "no/such/run is not a run directory"),
     ],
 )
-def test_usage_errors_are_one_message_and_exit_code_2(arguments, complaint, tmp_path):
-    done = fastweights(*arguments, cwd=tmp_path)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert complaint in done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+def test_usage_errors_are_one_message_and_exit_code_2(
+    arguments, complaint, tmp_path, monkeypatch, capsys, as_installed
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["fastweights", *arguments])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command sets its own
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    said = "".join(capsys.readouterr())
+    assert exit.value.code == 2, said
+    assert complaint in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_process_exits_with_that_code_and_no_traceback(tmp_path):
+    done = fastweights("train", "--hidden-size", "-8", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "fastweights: hidden_size must be at least 1, got -8\n"
 
 
 def test_malformed_text_is_a_usage_error(trained):

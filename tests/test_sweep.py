@@ -238,7 +238,7 @@ class TestFaults:
         assert found == undisturbed
 
     @pytest.mark.parametrize("which", DAMAGE)
-    def test_truncated_files(self, tmp_path, undisturbed, which):
+    def test_truncated_files(self, tmp_path, undisturbed, which, as_installed):
         run = RunDirectory.create(tmp_path, CONFIGS[0])
         train(run, stop=lambda: which != "result" and len(run.metrics()) == 5, notify=lambda message: None)
         path = {
