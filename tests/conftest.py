@@ -1,4 +1,4 @@
-"""Every test runs with the package's shape annotations checked, on one thread, from the same torch seed."""
+"""Tests run with the package's shape annotations checked unless they say otherwise, on one thread, from one seed."""
 
 import os
 from collections.abc import Iterator

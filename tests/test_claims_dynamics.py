@@ -11,6 +11,9 @@ from fastweights.claims import load
 from fastweights.claims.base import run
 from fastweights.dynamics import feedback, lyapunov, stability, systems
 
+# The claims over and over; test_verify.py runs each with its annotations checked.
+pytestmark = pytest.mark.usefixtures("as_installed")
+
 SECTIONS = (
     "section_5_feedback",
     "section_5_1_dynamic_systems",

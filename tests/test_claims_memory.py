@@ -14,6 +14,9 @@ from fastweights.claims import load
 from fastweights.claims.base import Claim, Verdict, run
 from fastweights.memories import hopfield, hopfield_theory
 
+# The claims over and over; test_verify.py runs each with its annotations checked.
+pytestmark = pytest.mark.usefixtures("as_installed")
+
 SECTIONS = ("section_1_problem", "section_4_memory", "section_4_1_associative_memory", "section_6_hopfield")
 CLAIMS: dict[str, Claim] = {claim.id: claim for section in SECTIONS for claim in load(section)[1]}
 

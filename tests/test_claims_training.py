@@ -24,6 +24,9 @@ from fastweights.training.loop import build_model, build_task, complete, train
 from fastweights.training.records import RunDirectory
 from fastweights.types import LSTMState
 
+# The claims over and over; test_verify.py runs each with its annotations checked.
+pytestmark = pytest.mark.usefixtures("as_installed")
+
 MODULES = (section_2_prior_work, section_3_plan, the_final_version, the_paper)
 CLAIMS = {claim.id: claim for module in MODULES for claim in claims_of(module)}
 

@@ -21,6 +21,9 @@ from fastweights.tasks.associative_retrieval import AssociativeRetrieval
 from fastweights.training.config import RunConfig
 from fastweights.training.loop import Score, build_model, complete
 
+# Hundreds of configurations, checked and recorded as test_experiments.py does with the annotations checked.
+pytestmark = pytest.mark.usefixtures("as_installed")
+
 COMPARISONS = ("layer-norm", "sensitivity", "readings", "capacity", "length-transfer", "fairness")
 
 

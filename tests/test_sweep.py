@@ -19,6 +19,9 @@ from fastweights.training.records import RunDirectory
 from fastweights.training.sweep import LocalProcesses, run_all
 from small_runs import SMALL, is_running, small, wait_until
 
+# Long runs of what test_training.py calls with its annotations checked.
+pytestmark = pytest.mark.usefixtures("as_installed")
+
 ENDLESS = {"updates": 10_000_000, "evaluate_every": 10_000_000}
 DAMAGE = (
     *("checkpoint", "result", "config"),
@@ -238,7 +241,7 @@ class TestFaults:
         assert found == undisturbed
 
     @pytest.mark.parametrize("which", DAMAGE)
-    def test_truncated_files(self, tmp_path, undisturbed, which, as_installed):
+    def test_truncated_files(self, tmp_path, undisturbed, which):
         run = RunDirectory.create(tmp_path, CONFIGS[0])
         train(run, stop=lambda: which != "result" and len(run.metrics()) == 5, notify=lambda message: None)
         path = {

@@ -328,6 +328,8 @@ class TestBackends:
         torch.testing.assert_close(losses, expected, rtol=1e-4, atol=0)
 
 
+# Long runs of what the other tests call with its annotations checked.
+@pytest.mark.usefixtures("as_installed")
 class TestResume:
     @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
     def test_stopping_and_resuming_changes_nothing(self, tmp_path, weight_decay):
