@@ -20,6 +20,7 @@ from fastweights.report.tables import markdown_table, remarks, terminal_table
 from fastweights.tasks.associative_retrieval import AssociativeRetrieval
 from fastweights.training.config import RunConfig
 from fastweights.training.loop import Score, build_model, complete
+from fastweights.training.records import RunDirectory
 
 # Hundreds of configurations, checked and recorded as test_experiments.py does with the annotations checked.
 pytestmark = pytest.mark.usefixtures("as_installed")
@@ -458,3 +459,24 @@ class TestFairness:
         configs = [entry.candidates[0] for entry in experiments.load("fairness").entries("standard")]
         assert len({config.run_id for config in configs}) == len(configs)
         assert sorted(c.hidden_size for c in configs if c.cell == "fast_weights") == [10, 20, 50, 100]
+
+
+class TestTrainingData:
+    def test_the_runs_are_those_of_table_1_and_the_same_on_ten_times_the_data(self, tmp_path):
+        experiment, table = experiments.load("training-data"), experiments.load("table-1")
+        place = Pretending(lambda c: c.learning_rate)
+        found = reproduce(experiment, "standard", root=tmp_path, place=place, follow=unobserved)
+        configs = [run.config() for run in found.runs]
+        small, large = ([c for c in configs if c.train_size == size] for size in (100_000, 1_000_000))
+        assert len(small) + len(large) == len(configs)
+        assert [replace(c, train_size=100_000) for c in large] == [c for c in small if c.seed in (1, 2, 3)]
+        screened = [RunDirectory(tmp_path / complete(c).run_id) for c in experiment.screening("standard")]
+        of_table = {complete(c).run_id for c in table.final("standard", screened)}
+        assert {complete(c).run_id for c in small} == {c for c in of_table if c.startswith(("irnn-100", "lstm-100"))}
+        assert {run.config().train_size for run in found.screened} == {100_000}
+        rows = [(row.cell, row.variant, row.runs) for row in found.outcome.rows]
+        assert rows == [
+            (cell, f"{size} training sequences", runs)
+            for cell in ("irnn", "lstm")
+            for size, runs in (("100,000", 5), ("1,000,000", 3))
+        ]

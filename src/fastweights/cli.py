@@ -96,9 +96,8 @@ class Reproduce:
         root = self.runs / experiment.runs_folder
         if self.so_far:
             found = so_far(experiment, self.preset, root=root)
-            _messages.print(
-                f"so far: {len(found.runs)} runs to report are over, and {found.left} that are known to be wanted are not"
-            )
+            over = f"so far: {len(found.runs)} runs to report are over"
+            _messages.print(f"{over}, and {found.left} that are known to be wanted are not")
         else:
             with _place(self.workers, self.scheduler) as place:
                 found = reproduce(
