@@ -10,6 +10,7 @@ from fastweights import cli
 from fastweights.bench import population
 from fastweights.bench.measure import Timing
 from fastweights.bench.population import Measurement, Point, Protocol, Report
+from fastweights.errors import UsageError
 
 PAPER = Protocol(updates=1_000, evaluate_every=100, seeds=5)
 MEASURED = Measurement(
@@ -45,7 +46,7 @@ def test_a_gpu_is_asked_for_64_members_and_for_the_seeds_of_every_row(monkeypatc
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda: "a GPU")
     monkeypatch.setattr(population, "_measure", lambda point, device: dataclasses.replace(MEASURED, **point._asdict()))
-    report = population.run(lambda what: None, protocol=PAPER)
+    report = population.run(lambda what: None, device="cuda", protocol=PAPER)
     rows = itertools.product(population.CELLS, population.HIDDEN_SIZES, (5,))
     asked = [Point(m.cell, m.hidden_size, m.members) for m in report.measurements]
     assert asked == [Point("fast_weights", 50, 64), *itertools.starmap(Point, rows)]
@@ -65,3 +66,9 @@ def test_the_command_begins_nothing_after_its_budget_and_says_what_it_left(tmp_p
     assert printed["measurements"] == []
     assert "lstm R=100, " in "; ".join(printed["not_measured"])
     assert "not measured, for want of time: fast_weights R=" in (tmp_path / "population.md").read_text()
+
+
+def test_a_gpu_that_is_not_there_is_said_before_anything_is_timed(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UsageError, match='"cuda" is not there'):
+        cli.Bench(preset="population", device="cuda", output=tmp_path).run()

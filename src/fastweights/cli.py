@@ -428,14 +428,17 @@ class Bench:
             _output.print(f"saved {path}", highlight=False, soft_wrap=True)
 
     def _time_populations(self) -> None:
+        from fastweights.bench.cuda.machine import gpu
         from fastweights.bench.population import Protocol, markdown_table, run, save, summary, values
         from fastweights.experiments._section_4_1 import PRESETS
 
-        output = self.output or _BENCHES
+        folder = _BENCHES / gpu().slug if self.device == "cuda" else _BENCHES
+        output = self.output or folder
         _make_folder("output", output)
         plan = PRESETS["paper"]
         report = run(
             lambda what: _messages.print(f"timing {what}", highlight=False),
+            device=self.device,
             protocol=Protocol(plan.updates, plan.evaluate_every, len(plan.seeds)),
             seconds=math.inf if self.budget is None else self.budget,
         )

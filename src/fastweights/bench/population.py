@@ -12,14 +12,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-import torch
+from typing import Any, NamedTuple
 
 from fastweights.bench.measure import Call, side_by_side
 from fastweights.errors import RunError
 from fastweights.training import environment
-from fastweights.training.config import RunConfig
+from fastweights.training.config import Device, RunConfig
 from fastweights.training.loop import Trainer, advancing, complete
 from fastweights.training.population import Population
 from fastweights.training.records import RunDirectory, write_atomically
@@ -89,16 +87,18 @@ class Report:
 def run(
     notify: Callable[[str], None],
     *,
+    device: Device = "cpu",
     cells: tuple[str, ...] = CELLS,
     hidden_sizes: tuple[int, ...] = HIDDEN_SIZES,
     members: tuple[int, ...] | None = None,
     protocol: Protocol | None = None,
     seconds: float = math.inf,
 ) -> Report:
-    """Time updates of Table 1's protocol, on the GPU if there is one, after a check that they are the same updates.
+    """Time updates of Table 1's protocol, after a check that they are the same updates.
 
     Args:
         notify: told what is being measured.
+        device: where.
         cells, hidden_sizes, members: every combination is measured. Without `members` it is 4 and 8 on a CPU; on a GPU
             64 fast-weight runs of 50 units, then 5, or as many as the protocol has seeds, of every combination.
         protocol: of an experiment whose time on a GPU is wanted.
@@ -107,7 +107,6 @@ def run(
     Raises:
         RunError: a population's losses are not those of its members alone; no time is told then.
     """
-    device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
     counts, points = members, []
     if counts is None and device == "cuda":
         counts, points = (protocol.seeds if protocol else 5,), [Point("fast_weights", 50, 64)]
@@ -124,7 +123,7 @@ def run(
     return Report(device, measurements, surroundings, points[len(measurements) :], protocol)
 
 
-def _measure(point: Point, device: Literal["cpu", "cuda"]) -> Measurement:
+def _measure(point: Point, device: Device) -> Measurement:
     with tempfile.TemporaryDirectory() as folder:
         singles = [_trainer(folder, point, seed, device) for seed in range(min(point.members, _CHECKED_MEMBERS))]
         members = [_trainer(folder, point, seed, device) for seed in range(point.members)]
@@ -174,7 +173,7 @@ def _evaluation_seconds(population: Population, members: list[Trainer]) -> float
     return statistics.median(taken)
 
 
-def _trainer(folder: str, point: Point, seed: int, device: Literal["cpu", "cuda"]) -> Trainer:
+def _trainer(folder: str, point: Point, seed: int, device: Device) -> Trainer:
     """A run that is nowhere near an evaluation."""
     config = RunConfig(
         cell=point.cell, hidden_size=point.hidden_size, seed=seed, device=device, clip_norm=1.0, updates=10**9,
