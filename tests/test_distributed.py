@@ -77,7 +77,7 @@ def test_several_processes_do_the_updates_of_one(tmp_path, processes, clip_norm)
         torch.testing.assert_close(found["weights"][name], value, rtol=1e-9, atol=1e-11)
 
 
-def test_a_process_killed_and_the_run_ended_by_one(tmp_path):
+def test_a_process_killed_and_the_run_ended_by_one(tmp_path, as_installed):
     config = small(updates=3_000, evaluate_every=100)
     run = RunDirectory.create(tmp_path / "runs" / "train", config)
     group = torchrun(2, *train_command(tmp_path / "runs", config))
