@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,3 +73,20 @@ def test_a_gpu_that_is_not_there_is_said_before_anything_is_timed(tmp_path, monk
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UsageError, match='"cuda" is not there'):
         cli.Bench(preset="population", device="cuda", output=tmp_path).run()
+
+
+def test_the_command_times_the_device_that_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fastweights.bench.cuda.machine.gpu", lambda: SimpleNamespace(slug="some-gpu"))
+    asked = []
+
+    def run(notify, *, device, **settings):
+        asked.append(device)
+        return on_gpu(MEASURED)
+
+    monkeypatch.setattr(population, "run", run)
+    for device in ("cpu", "cuda"):
+        cli.Bench(preset="population", device=device).run()
+    assert asked == ["cpu", "cuda"]
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("population.json")}
+    assert found == {"runs/bench/population.json", "runs/bench/some-gpu/population.json"}

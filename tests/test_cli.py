@@ -211,8 +211,9 @@ def test_reproduce_prints_the_table_saves_the_figure_and_runs_nothing_twice(tmp_
         "import dataclasses, sys\n"
         "from fastweights.experiments import _section_4_1 as section\n"
         "from fastweights.training import config\n"
-        "quick = dataclasses.replace(section.PRESETS['quick'], hidden_sizes=(50,), updates=40, evaluate_every=20)\n"
-        "section.PRESETS['quick'] = quick\n"
+        "models = section.PRESETS['quick'].models | {'irnn': section.Candidates((1e-3, 3e-3))}\n"
+        "small = {'models': models, 'hidden_sizes': (50,), 'updates': 40, 'evaluate_every': 20}\n"
+        "section.PRESETS['quick'] = dataclasses.replace(section.PRESETS['quick'], **small)\n"
         "section.RunConfig = lambda **kw: config.RunConfig(train_size=500, validation_size=50, test_size=100, **kw)\n"
         "from fastweights.cli import main\n"
         "main()\n"
@@ -225,6 +226,8 @@ def test_reproduce_prints_the_table_saves_the_figure_and_runs_nothing_twice(tmp_
     for name in ("table.md", "table.json", "figure-2.svg", "figure-2.png"):
         assert f"saved {tmp_path}/out/{name}" in first.stdout
         assert (tmp_path / "out" / name).stat().st_size > 0
+    screened = [json.loads(path.read_text())["result"]["config"] for path in tmp_path.glob("out/screening/*.json")]
+    assert {(c["cell"], c["learning_rate"], c["seed"]) for c in screened} == {("irnn", 1e-3, 0), ("irnn", 3e-3, 0)}
     again = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True)
     table = json.loads(again.stdout)
     assert {row["cell"] for row in table["rows"]} >= {"irnn", "lstm", "fast_weights"}

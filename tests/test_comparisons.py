@@ -22,9 +22,6 @@ from fastweights.training.config import RunConfig
 from fastweights.training.loop import Score, build_model, complete
 from fastweights.training.records import RunDirectory
 
-# Hundreds of configurations, checked and recorded as test_experiments.py does with the annotations checked.
-pytestmark = pytest.mark.usefixtures("as_installed")
-
 COMPARISONS = ("layer-norm", "sensitivity", "readings", "capacity", "length-transfer", "fairness")
 
 
@@ -240,6 +237,8 @@ def unobserved(name, configs):
     yield lambda run, message: None
 
 
+# Hundreds of runs; the other tests here reduce and save some with the annotations checked.
+@pytest.mark.usefixtures("as_installed")
 class TestSoFar:
     @pytest.mark.parametrize(
         ("name", "step"), [("table-1", 53), ("layer-norm", 23), ("readings", 5), ("capacity", 61), ("fairness", 61)]

@@ -33,13 +33,14 @@ REPRODUCED = {
     "readings/standard": "docs/reproduction.md",
     "capacity/standard": None,
     "length-transfer/standard": None,
+    "training-data/standard": "docs/reproduction.md",
 }
 
 
-def reduced(folder, tmp_path):
-    """The outcome, anew from the committed records of its runs, in the order in which the experiment gives them."""
+def restored(folder, tmp_path):
+    """Run directories made of the records in a folder."""
     runs = []
-    for path in sorted((folder / "runs").glob("*.json")):
+    for path in sorted(folder.glob("*.json")):
         record = json.loads(path.read_text())
         run = RunDirectory.create(tmp_path, RunConfig.from_dict(record["result"]["config"]))
         for entry in record["metrics"]:
@@ -50,7 +51,12 @@ def reduced(folder, tmp_path):
             run.write_elsewhere(elsewhere)
         assert run.path.name == path.stem == record["result"]["run_id"]
         runs.append(run)
-    return experiments.load(folder.parent.name).reduce(folder.name, runs)
+    return runs
+
+
+def reduced(folder, tmp_path):
+    """The outcome, anew from the committed records of its runs, in the order in which the experiment gives them."""
+    return experiments.load(folder.parent.name).reduce(folder.name, restored(folder / "runs", tmp_path))
 
 
 def without_order(outcome):
@@ -229,8 +235,18 @@ def point_of(text):
     return population.Point(cell, int(size), int(members))
 
 
+@pytest.mark.parametrize("name", ["table-1/standard", "training-data/standard"])
+def test_what_is_reported_is_what_the_committed_screening_selects(name, tmp_path):
+    folder = ROOT / "results" / name
+    screened = restored(folder / "screening", tmp_path)
+    selected = {config.run_id for config in experiments.load(folder.parent.name).final(folder.name, screened)}
+    rows = ("irnn-100-", "lstm-100-")  # the others were screened before there were records of that
+    reported = {path.stem for path in folder.glob("runs/*.json") if path.stem.startswith(rows)}
+    assert reported == {name for name in selected if name.startswith(rows)}
+
+
 def test_every_record_says_what_it_was_measured_with():
-    for path in (ROOT / "results").glob("**/runs/*.json"):
+    for path in [*ROOT.glob("results/**/runs/*.json"), *ROOT.glob("results/**/screening/*.json")]:
         result = json.loads(path.read_text())["result"]
         assert {"commit", "torch", "fastweights", "machine", "processor"} <= set(result["environment"])
         assert result["backend"] in {"reference", "attention", "cpu", "triton"}

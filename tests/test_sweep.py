@@ -19,9 +19,6 @@ from fastweights.training.records import RunDirectory
 from fastweights.training.sweep import LocalProcesses, run_all
 from small_runs import SMALL, is_running, small, wait_until
 
-# Long runs of what test_training.py calls with its annotations checked.
-pytestmark = pytest.mark.usefixtures("as_installed")
-
 ENDLESS = {"updates": 10_000_000, "evaluate_every": 10_000_000}
 DAMAGE = (
     *("checkpoint", "result", "config"),
@@ -170,6 +167,8 @@ def test_every_end_of_a_process_has_words(code, words):
     assert ending_in_words(code).endswith(words)
 
 
+# Long runs; the other tests here and test_training.py make short ones with the annotations checked.
+@pytest.mark.usefixtures("as_installed")
 class TestFaults:
     """Each compares with the same sweep left alone."""
 

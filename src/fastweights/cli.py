@@ -432,8 +432,9 @@ class Bench:
         from fastweights.bench.population import Protocol, markdown_table, run, save, summary, values
         from fastweights.experiments._section_4_1 import PRESETS
 
-        folder = _BENCHES / gpu().slug if self.device == "cuda" else _BENCHES
-        output = self.output or folder
+        # Looked for where the folder is given too: without a GPU this is the place to say so.
+        place = _BENCHES / gpu().slug if self.device == "cuda" else _BENCHES
+        output = self.output or place
         _make_folder("output", output)
         plan = PRESETS["paper"]
         report = run(

@@ -98,7 +98,7 @@ def run(
 
     Args:
         notify: told what is being measured.
-        device: where.
+        device: on which the runs are trained.
         cells, hidden_sizes, members: every combination is measured. Without `members` it is 4 and 8 on a CPU; on a GPU
             64 fast-weight runs of 50 units, then 5, or as many as the protocol has seeds, of every combination.
         protocol: of an experiment whose time on a GPU is wanted.

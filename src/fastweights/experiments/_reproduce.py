@@ -24,7 +24,7 @@ class Reproduction:
     runs: list[RunDirectory]
     """Those that are reported."""
     screened: list[RunDirectory]
-    """Those that decided between candidates."""
+    """Those over of the runs that decide between candidates."""
     left: int
     """How many more runs are known to be wanted; those of a row whose screening is not over are not."""
 

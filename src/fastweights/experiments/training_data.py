@@ -14,7 +14,7 @@ from fastweights.tasks.associative_retrieval import AssociativeRetrieval
 from fastweights.training.config import RunConfig
 from fastweights.training.records import RunDirectory
 
-# Those that stay above their published error with a training loss of nearly zero.
+# The two that are left with the most errors.
 MODELS = ("irnn", "lstm")
 HIDDEN_SIZE = 100
 TRAIN_SIZE = 1_000_000
