@@ -2,18 +2,26 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: reproduce test format pictures clean
+.PHONY: reproduce test lint types tests format pictures clean
 
 ## Set up .venv and run the quick reproduction of Table 1.
 reproduce: $(VENV)/.installed
 	$(BIN)/fastweights reproduce table-1 --preset quick
 
-## Set up .venv and run everything that continuous integration runs.
+## Set up .venv and run everything that continuous integration runs: ruff, mypy and the tests, side by side.
 test: $(VENV)/.installed-dev
+	@$(MAKE) --no-print-directory -j 2 lint types tests
+
+lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2
+
+# One process more than two cores: many tests wait for processes of their own.
+tests: $(VENV)/.installed-dev
+	$(BIN)/pytest -n 3
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
@@ -28,16 +36,19 @@ $(BIN)/python:
 		{ echo "fastweights needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
+# Without bytecode for all of every package: most of it is never imported, and what is makes its own.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+
 # What the package is built from; the sources of the compiled core among it.
 BUILT_FROM := pyproject.toml constraints.txt setup.py $(wildcard src/fastweights/kernels/native/*.[ch]pp) \
 	src/fastweights/kernels/native/abi.h
 
 $(VENV)/.installed: $(BIN)/python $(BUILT_FROM)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(INSTALL) -e .
 	@touch $@
 
 $(VENV)/.installed-dev: $(BIN)/python $(BUILT_FROM)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(INSTALL) -e '.[dev]'
 	@touch $@
 
 clean:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Distribution, setup
@@ -46,16 +47,14 @@ def build_library(target):
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            objects = []
+            plain = ["-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden"]
+            parts = {name: (f"{name}.cpp", plain) for name in ("threads", "cpu_features")}
             for name, (width, flags) in WIDTHS.items():
-                objects.append(f"{folder}/core_{name}.o")
                 defines = [f"-DFW_VARIANT={name}", f"-DFW_BYTES={width}"]
-                compile_file(compiler, [*FLAGS, *flags, *defines], "core.cpp", objects[-1])
-            for name in ("threads", "cpu_features"):
-                objects.append(f"{folder}/{name}.o")
-                compile_file(
-                    compiler, ["-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden"], f"{name}.cpp", objects[-1]
-                )
+                parts[f"core_{name}"] = ("core.cpp", [*FLAGS, *flags, *defines])
+            objects = [f"{folder}/{name}.o" for name in parts]
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                list(pool.map(lambda part, target: compile_file(compiler, *part, target), parts.values(), objects))
             subprocess.run([compiler, "-shared", "-o", str(target), *objects, "-lpthread"], check=True)
     except subprocess.CalledProcessError as error:
         print(f"fastweights: compiling failed ({error}); installing without the compiled core", file=sys.stderr)
@@ -63,7 +62,7 @@ def build_library(target):
     return True
 
 
-def compile_file(compiler, flags, source, target):
+def compile_file(compiler, source, flags, target):
     subprocess.run([compiler, *flags, "-c", str(SOURCE / source), "-o", target], check=True)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 from fastweights.experiments._pictures import Picture
@@ -101,16 +102,17 @@ class Fairness(SelectedByValidation):
         return Outcome(title, preset, floor, rows, figures)
 
 
-def matches(preset: str) -> list[Match]:
+@cache
+def matches(preset: str) -> tuple[Match, ...]:
     """Fast weights of every reference size, each followed by the baselines that match it."""
-    found = []
+    found: list[Match] = []
     for measure, references in PLANS[preset].references.items():
         for units in references:
             reference = RunConfig(cell=REFERENCE, hidden_size=units)
             target = getattr(layer_size(reference), measure)
             found.append(Match(measure, units, reference))
             found += [Match(measure, units, nearest(RunConfig(cell=cell), measure, target)) for cell in BASELINES]
-    return found
+    return tuple(found)
 
 
 def nearest(config: RunConfig, measure: Measure, target: int) -> RunConfig:
