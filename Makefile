@@ -36,19 +36,16 @@ $(BIN)/python:
 		{ echo "fastweights needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# Without bytecode for all of every package: most of it is never imported, and what is makes its own.
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
-
 # What the package is built from; the sources of the compiled core among it.
 BUILT_FROM := pyproject.toml constraints.txt setup.py $(wildcard src/fastweights/kernels/native/*.[ch]pp) \
 	src/fastweights/kernels/native/abi.h
 
 $(VENV)/.installed: $(BIN)/python $(BUILT_FROM)
-	$(INSTALL) -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.installed-dev: $(BIN)/python $(BUILT_FROM)
-	$(INSTALL) -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 clean:
