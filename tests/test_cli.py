@@ -228,7 +228,11 @@ def test_reproduce_prints_the_table_saves_the_figure_and_runs_nothing_twice(tmp_
         assert (tmp_path / "out" / name).stat().st_size > 0
     screened = [json.loads(path.read_text())["result"]["config"] for path in tmp_path.glob("out/screening/*.json")]
     assert {(c["cell"], c["learning_rate"], c["seed"]) for c in screened} == {("irnn", 1e-3, 0), ("irnn", 3e-3, 0)}
+    assert "is of no run of this table" not in first.stderr
+    stray = tmp_path / "out" / "runs" / "lstm-50-seed9-0123456789ab.json"
+    stray.write_text("{}")
     again = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True)
+    assert f"{stray} is of no run of this table; it was left as it is" in again.stderr
     table = json.loads(again.stdout)
     assert {row["cell"] for row in table["rows"]} >= {"irnn", "lstm", "fast_weights"}
     assert "updates" not in again.stderr  # no worker had anything to report

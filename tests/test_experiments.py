@@ -24,7 +24,7 @@ from fastweights.experiments._statistics import (
     verdict,
     wilson_interval,
 )
-from fastweights.report.files import save
+from fastweights.report.files import left_over, save
 from fastweights.report.tables import markdown_table, remarks, table_values, terminal_table
 from fastweights.training.config import RunConfig
 
@@ -233,6 +233,18 @@ class TestSection41:
             assert text in svg
         again = save(outcome, runs, tmp_path / "again")
         assert again[2].read_bytes() == saved[2].read_bytes()
+
+    def test_records_of_other_runs_are_named_and_kept(self, finish, tmp_path):
+        runs = [finish(RunConfig(seed=seed), errors=1) for seed in (0, 1, 2)]
+        screened, before, now = ([run] for run in runs)
+        outcome = experiments.load("table-1").reduce("quick", now)
+        save(outcome, before, tmp_path / "out", before)
+        save(outcome, now, tmp_path / "out", screened)
+        name = f"{before[0].path.name}.json"
+        left = [tmp_path / "out" / part / name for part in ("runs", "screening")]
+        assert left_over(now, screened, tmp_path / "out") == left
+        assert all(path.exists() for path in left)
+        assert left_over([*now, *before], [*screened, *before], tmp_path / "out") == []
 
     def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(self, finish):
         outcome = experiments.load("table-1").reduce("quick", [finish(RunConfig(cell="lstm"), errors=400)])

@@ -89,7 +89,7 @@ class Reproduce:
         experiment = experiments.load(self.experiment)
         experiment.check_preset(self.preset)
         from fastweights.experiments._reproduce import reproduce, so_far
-        from fastweights.report.files import save
+        from fastweights.report.files import left_over, save
         from fastweights.report.progress import follow
         from fastweights.report.tables import table_values, terminal_table
 
@@ -110,6 +110,8 @@ class Reproduce:
                 )
         outcome, output = found.outcome, self.output or root / f"{self.experiment}-{self.preset}"
         saved = save(outcome, found.runs, output, found.screened)
+        for path in left_over(found.runs, found.screened, output):
+            _messages.print(f"{path} is of no run of this table; it was left as it is", soft_wrap=True)
         if self.json:
             print(json.dumps(table_values(outcome) | {"saved": [str(path) for path in saved]}, indent=2))
             return

@@ -33,6 +33,13 @@ def save(
     return saved
 
 
+def left_over(runs: Sequence[RunDirectory], screened: Sequence[RunDirectory], folder: Path) -> list[Path]:
+    """Records in the folder that are of none of these runs: those of an earlier choice, or of another `runs` folder."""
+    kept = {folder / "runs" / f"{run.path.name}.json" for run in runs}
+    kept |= {folder / "screening" / f"{run.path.name}.json" for run in screened}
+    return sorted({*folder.glob("runs/*.json"), *folder.glob("screening/*.json")} - kept)
+
+
 def _save_records(runs: Sequence[RunDirectory], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for run in runs:
