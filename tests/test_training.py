@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -100,6 +101,11 @@ class TestConfig:
             ({"weight_decay": -0.1}, "weight_decay must be finite and at least 0, got -0.1"),
             ({"weight_decay": math.nan}, "weight_decay must be finite and at least 0, got nan"),
             ({"batch_size": 601}, "at most train_size = 600"),
+            ({"early_updates": -1}, "early_updates must be at least 0, got -1"),
+            ({"early_updates": 9}, "must be given both or neither, got 9 and None"),
+            ({"early_train_size": 99}, "must be given both or neither, got 0 and 99"),
+            ({"early_updates": 9, "early_train_size": 15}, "between batch_size = 16 and train_size = 600, got 15"),
+            ({"early_updates": 9, "early_train_size": 601}, "between batch_size = 16 and train_size = 600, got 601"),
             ({"device": "gpu"}, "unknown device 'gpu'"),
             ({"schedule": "cosin"}, "did you mean 'cosine'"),
             ({"cell": "fast_weight"}, "did you mean 'fast_weights'"),
@@ -149,6 +155,22 @@ class TestLoop:
         first, second = (Trainer(run) for run in runs)
         assert not torch.equal(first.model.head.weight, second.model.head.weight)
         assert not torch.equal(first._mini_batch(0), second._mini_batch(0))
+
+    def test_early_updates_repeat_the_first_sequences(self, tmp_path):
+        """In epochs of their own, cut off where the others begin, however many updates are asked for at once."""
+        B, early = SMALL.batch_size, 2 * 6 + 3  # two epochs of 6 whole mini-batches of the first 100, and half of one
+        trainer = Trainer(RunDirectory.create(tmp_path, small(early_updates=early, early_train_size=100, updates=100)))
+        rows, _ = trainer.plan(60)
+        first, second, third = rows[:6], rows[6:12], rows[12:early]
+        for epoch in (first, second, third):
+            assert len(np.unique(epoch)) == epoch.size
+            assert epoch.max() < 100
+        assert not np.array_equal(first, second)
+        plain = Trainer(RunDirectory.create(tmp_path, small(updates=100)))
+        np.testing.assert_array_equal(rows[early:], plain.plan(60 - early)[0])
+        assert not np.array_equal(first[:, :B], rows[early : early + 6])
+        one_by_one = np.stack([trainer._mini_batch(step).numpy() for step in range(60)])
+        np.testing.assert_array_equal(rows, one_by_one)
 
     def test_an_epoch_visits_every_sequence_at_most_once_and_the_next_is_shuffled_anew(self, tmp_path):
         trainer = Trainer(RunDirectory.create(tmp_path, small()))

@@ -20,7 +20,7 @@ SCHEMA = 1
 
 # Fields and options that the first runs did not have. At these values they do not count for the hash: those runs keep
 # their names.
-_ADDED = {"device": "cpu", "weight_decay": 0.0}
+_ADDED = {"device": "cpu", "weight_decay": 0.0, "early_updates": 0, "early_train_size": None}
 _ADDED_CELL_OPTIONS = {"lagged": False, "boundary_norm": False}
 
 _MOST_THREADS = 1024
@@ -75,6 +75,10 @@ class RunConfig:
     """How the learning rate goes on from there: stays, or falls to zero over the budget, linearly or as a cosine."""
     weight_decay: float = 0.0
     """Each update shrinks every matrix by this share of the learning rate (AdamW); biases and gains are left."""
+    early_updates: int = 0
+    """Updates at the start that see the first early_train_size training sequences only."""
+    early_train_size: int | None = None
+    """How many those are. What they repeat may be learned where fresh sequences teach nothing at first."""
     clip_norm: float | None = None
     """Largest norm of the gradient over all parameters; larger ones are scaled down to it. None leaves them."""
     evaluate_every: int = 1_000
@@ -100,6 +104,14 @@ class RunConfig:
             raise UsageError(f"threads must be at most {_MOST_THREADS}, got {self.threads!r}")
         if self.batch_size > self.train_size:
             raise UsageError(f"batch_size must be at most train_size = {self.train_size}, got {self.batch_size}")
+        if self.early_updates < 0:
+            raise UsageError(f"early_updates must be at least 0, got {self.early_updates}")
+        if (self.early_train_size is None) != (self.early_updates == 0):
+            given = f"{self.early_updates} and {self.early_train_size}"
+            raise UsageError(f"early_updates and early_train_size must be given both or neither, got {given}")
+        if self.early_train_size is not None and not self.batch_size <= self.early_train_size <= self.train_size:
+            bounds = f"batch_size = {self.batch_size} and train_size = {self.train_size}"
+            raise UsageError(f"early_train_size must be between {bounds}, got {self.early_train_size}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UsageError(f"learning_rate must be finite and above 0, got {self.learning_rate!r}")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):

@@ -165,7 +165,7 @@ class Trainer:
         self.best: dict[str, Tensor] | None = None
         self.random_state: Tensor | None = None
         """torch's, where it is not the process's own: a member of a population draws nothing from that."""
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+        self._order: tuple[tuple[bool, int], np.ndarray] = ((False, -1), np.empty(0, dtype=np.int64))
         self.data = _data(json.dumps({name: getattr(config, name) for name in _DATA}))
         self._restore()
         self.start_clock()
@@ -250,15 +250,19 @@ class Trainer:
         return torch.from_numpy(self._mini_batches(step, 1)[0]).to(self.config.device)
 
     def _mini_batches(self, step: int, count: int) -> Int64[np.ndarray, "count B"]:
-        """Row numbers of updates from `step` on: each epoch is a fresh permutation, cut into whole mini-batches."""
-        config = self.config
-        epoch, position = divmod(step, config.train_size // config.batch_size)
-        if self._order[0] != epoch:
-            generator = np.random.default_rng([config.seed, epoch])
-            order = generator.permutation(config.train_size)
-            whole = config.train_size // config.batch_size * config.batch_size
-            self._order = (epoch, order[:whole].reshape(-1, config.batch_size))
-        rows = self._order[1][position : position + count]
+        """Row numbers of updates from `step` on: each epoch is a fresh permutation, cut into whole mini-batches.
+
+        The early updates have epochs of their own, of the first sequences only.
+        """
+        config, early = self.config, step < self.config.early_updates
+        size, begun = (config.early_train_size, 0) if early else (config.train_size, config.early_updates)
+        assert size is not None  # as `RunConfig.check` makes sure
+        epoch, position = divmod(step - begun, size // config.batch_size)
+        if self._order[0] != (early, epoch):
+            generator = np.random.default_rng([config.seed, epoch, 1] if early else [config.seed, epoch])
+            whole = generator.permutation(size)[: size // config.batch_size * config.batch_size]
+            self._order = ((early, epoch), whole.reshape(-1, config.batch_size))
+        rows = self._order[1][position : position + (min(count, config.early_updates - step) if early else count)]
         left = count - len(rows)
         return rows if left == 0 else np.concatenate([rows, self._mini_batches(step + len(rows), left)])
 

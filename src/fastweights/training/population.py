@@ -39,6 +39,8 @@ _OWN = (
     "learning_rate",
     "schedule",
     "weight_decay",
+    "early_updates",
+    "early_train_size",
     "clip_norm",
     "updates",
     "evaluate_every",
