@@ -54,7 +54,7 @@ def build_library(target):
                 parts[f"core_{name}"] = ("core.cpp", [*FLAGS, *flags, *defines])
             objects = [f"{folder}/{name}.o" for name in parts]
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                list(pool.map(lambda part, target: compile_file(compiler, *part, target), parts.values(), objects))
+                list(pool.map(lambda part, made: compile_file(compiler, *part, made), parts.values(), objects))
             subprocess.run([compiler, "-shared", "-o", str(target), *objects, "-lpthread"], check=True)
     except subprocess.CalledProcessError as error:
         print(f"fastweights: compiling failed ({error}); installing without the compiled core", file=sys.stderr)

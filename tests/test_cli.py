@@ -228,11 +228,12 @@ def test_reproduce_prints_the_table_saves_the_figure_and_runs_nothing_twice(tmp_
         assert (tmp_path / "out" / name).stat().st_size > 0
     screened = [json.loads(path.read_text())["result"]["config"] for path in tmp_path.glob("out/screening/*.json")]
     assert {(c["cell"], c["learning_rate"], c["seed"]) for c in screened} == {("irnn", 1e-3, 0), ("irnn", 3e-3, 0)}
-    assert "is of no run of this table" not in first.stderr
+    assert "records of other runs" not in first.stderr
     stray = tmp_path / "out" / "runs" / "lstm-50-seed9-0123456789ab.json"
     stray.write_text("{}")
     again = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True)
-    assert f"{stray} is of no run of this table; it was left as it is" in again.stderr
+    assert f"holds 1 records of other runs, left as they are: {stray}" in again.stderr
+    assert stray.read_text() == "{}"
     table = json.loads(again.stdout)
     assert {row["cell"] for row in table["rows"]} >= {"irnn", "lstm", "fast_weights"}
     assert "updates" not in again.stderr  # no worker had anything to report
@@ -240,6 +241,7 @@ def test_reproduce_prints_the_table_saves_the_figure_and_runs_nothing_twice(tmp_
     so_far = subprocess.run([*command, "--so-far"], cwd=tmp_path, capture_output=True, text=True)
     assert "3 runs to report are over, and 0 that are known to be wanted are not" in " ".join(so_far.stderr.split())
     assert so_far.stdout == first.stdout
+    assert "other runs" not in so_far.stderr
 
 
 def test_run_errors_are_not_usage_errors():

@@ -480,7 +480,9 @@ class TestTrainingData:
         rows = [(row.cell, row.variant, row.runs) for row in found.outcome.rows]
         assert rows == [
             ("irnn", "100,000 training sequences", 5),
-            ("irnn", "1,000,000 training sequences, the first 100,000 of them alone at first", 3),
+            ("irnn", "1,000,000 training sequences", 3),
             ("lstm", "100,000 training sequences", 5),
             ("lstm", "1,000,000 training sequences", 3),
         ]
+        remark = "for the first 50,000 updates the first 100,000 of them alone"
+        assert [row.remark for row in found.outcome.rows] == [None, remark, None, None]

@@ -37,15 +37,19 @@ def members_of(cell, **changes):
             schedule=schedule,
             clip_norm=clip_norm,
             weight_decay=weight_decay,
+            early_updates=early_updates,
+            early_train_size=early_train_size,
             **changes,
         )
-        for seed, options, rate, schedule, clip_norm, weight_decay in zip(
+        for seed, options, rate, schedule, clip_norm, weight_decay, early_updates, early_train_size in zip(
             (3, 1, 2),
             own,
             (1e-2, 3e-3, 1e-3),
             ("constant", "cosine", "linear"),
             (0.1, None, 0.2),
             (0.0, 0.1, 1.0),
+            (0, 5, 3),
+            (None, 100, 50),
             strict=True,
         )
     ]

@@ -1,5 +1,6 @@
 """Adaptive search: that it finds what it looks for, and proposes the same again."""
 
+import dataclasses
 import math
 
 import pytest
@@ -88,6 +89,16 @@ def test_whole_numbers_are_proposed_for_a_whole_field(train):
     sizes = {run.config().hidden_size for batch in search(what, train) for run in batch}
     assert sizes <= {2, 3, 4, 5}
     assert len(sizes) > 1
+
+
+def test_settings_that_go_together_are_searched_together(train):
+    ranges = {"early_updates": (1, 9), "early_train_size": (100, 600)}
+    for given in ({"early_updates": 3}, {"early_train_size": 100}, {}):
+        base = dataclasses.replace(SMALL, **given)
+        what = wanted(base=base, ranges={name: ends for name, ends in ranges.items() if name not in given}, trials=4)
+        configs = [run.config() for batch in search(what, train) for run in batch]
+        assert all(1 <= c.early_updates <= 9 and 100 <= c.early_train_size <= 600 for c in configs)
+        assert len({(c.early_updates, c.early_train_size) for c in configs}) > 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Sweeps: their manifest, and that nothing that goes wrong on the way changes what comes out."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -80,6 +81,12 @@ class TestManifest:
         """Else equal runs would have two names."""
         whole, point = (grid(SMALL, {"clip_norm": [value]}, seeds=[0])[0] for value in (1, 1.0))
         assert whole.run_id == point.run_id
+
+    def test_early_updates_are_compared_with_none(self):
+        """What belongs to them alone is left out where there are none, so that equal runs have one name."""
+        plain, early = grid(dataclasses.replace(SMALL, early_train_size=100), {"early_updates": [0, 9]}, seeds=[0])
+        assert plain == small()
+        assert early == small(early_updates=9, early_train_size=100)
 
     @pytest.mark.parametrize(
         ("fields", "seeds", "complaint"),

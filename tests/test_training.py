@@ -101,9 +101,10 @@ class TestConfig:
             ({"weight_decay": -0.1}, "weight_decay must be finite and at least 0, got -0.1"),
             ({"weight_decay": math.nan}, "weight_decay must be finite and at least 0, got nan"),
             ({"batch_size": 601}, "at most train_size = 600"),
-            ({"early_updates": -1}, "early_updates must be at least 0, got -1"),
-            ({"early_updates": 9}, "must be given both or neither, got 9 and None"),
-            ({"early_train_size": 99}, "must be given both or neither, got 0 and 99"),
+            ({"early_updates": -1}, "early_updates must be at least 0 and below updates = 40, got -1"),
+            ({"early_updates": 40, "early_train_size": 99}, "below updates = 40, got 40"),
+            ({"early_updates": 9}, "early_updates = 9 needs an early_train_size"),
+            ({"early_train_size": 99}, "early_train_size = 99 needs early_updates above 0"),
             ({"early_updates": 9, "early_train_size": 15}, "between batch_size = 16 and train_size = 600, got 15"),
             ({"early_updates": 9, "early_train_size": 601}, "between batch_size = 16 and train_size = 600, got 601"),
             ({"device": "gpu"}, "unknown device 'gpu'"),
@@ -156,19 +157,21 @@ class TestLoop:
         assert not torch.equal(first.model.head.weight, second.model.head.weight)
         assert not torch.equal(first._mini_batch(0), second._mini_batch(0))
 
-    def test_early_updates_repeat_the_first_sequences(self, tmp_path):
+    @pytest.mark.parametrize(("early", "size"), [(15, 100), (3, 100), (15, 600)])
+    def test_early_updates_repeat_the_first_sequences(self, tmp_path, early, size):
         """In epochs of their own, cut off where the others begin, however many updates are asked for at once."""
-        B, early = SMALL.batch_size, 2 * 6 + 3  # two epochs of 6 whole mini-batches of the first 100, and half of one
-        trainer = Trainer(RunDirectory.create(tmp_path, small(early_updates=early, early_train_size=100, updates=100)))
+        config = small(early_updates=early, early_train_size=size, updates=100)
+        trainer = Trainer(RunDirectory.create(tmp_path, config))
         rows, _ = trainer.plan(60)
-        first, second, third = rows[:6], rows[6:12], rows[12:early]
-        for epoch in (first, second, third):
+        per_epoch = size // SMALL.batch_size
+        epochs = [rows[start : min(start + per_epoch, early)] for start in range(0, early, per_epoch)]
+        for epoch in epochs:
             assert len(np.unique(epoch)) == epoch.size
-            assert epoch.max() < 100
-        assert not np.array_equal(first, second)
-        plain = Trainer(RunDirectory.create(tmp_path, small(updates=100)))
-        np.testing.assert_array_equal(rows[early:], plain.plan(60 - early)[0])
-        assert not np.array_equal(first[:, :B], rows[early : early + 6])
+            assert epoch.max() < size
+        plain, _ = Trainer(RunDirectory.create(tmp_path, small(updates=100))).plan(60)
+        np.testing.assert_array_equal(rows[early:], plain[: 60 - early])
+        shown = [tuple(epoch[:3].ravel()) for epoch in (*epochs, plain)]
+        assert len(set(shown)) == len(shown)  # each shuffled anew
         one_by_one = np.stack([trainer._mini_batch(step).numpy() for step in range(60)])
         np.testing.assert_array_equal(rows, one_by_one)
 
@@ -353,9 +356,11 @@ class TestBackends:
 # Long runs of what the other tests call with its annotations checked.
 @pytest.mark.usefixtures("as_installed")
 class TestResume:
-    @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-    def test_stopping_and_resuming_changes_nothing(self, tmp_path, weight_decay):
-        config = small(weight_decay=weight_decay)
+    @pytest.mark.parametrize(
+        "changes", [{}, {"weight_decay": 0.1}, {"early_updates": 17, "early_train_size": 100}], ids=str
+    )
+    def test_stopping_and_resuming_changes_nothing(self, tmp_path, changes):
+        config = small(**changes)
         whole, pieces = (RunDirectory.create(tmp_path / name, config) for name in ("whole", "pieces"))
         train_to_the_end(whole)
         for _ in range(5):

@@ -110,15 +110,18 @@ class Reproduce:
                 )
         outcome, output = found.outcome, self.output or root / f"{self.experiment}-{self.preset}"
         saved = save(outcome, found.runs, output, found.screened)
-        for path in left_over(found.runs, found.screened, output):
-            _messages.print(f"{path} is of no run of this table; it was left as it is", soft_wrap=True)
+        # So far, a record may be of a run that is wanted and that is over elsewhere.
+        if not self.so_far and (others := left_over(found.runs, found.screened, output)):
+            which = f"{others[0]}{' and more' if len(others) > 1 else ''}"
+            said = f"{output} also holds {len(others)} records of other runs, left as they are: {which}"
+            _messages.print(said, soft_wrap=True, markup=False, highlight=False)
         if self.json:
             print(json.dumps(table_values(outcome) | {"saved": [str(path) for path in saved]}, indent=2))
             return
         if outcome.rows:
             _output.print(terminal_table(outcome, _output.width))
         for path in saved:
-            _output.print(f"saved {path}", highlight=False, soft_wrap=True)
+            _output.print(f"saved {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)

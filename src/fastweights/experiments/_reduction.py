@@ -88,10 +88,17 @@ def row_from_results(
             "learning_rate": config.learning_rate,
             "weight_decay": config.weight_decay,
             "schedule": config.schedule,
+            **_early(config),
             "cell_options": config.cell_options,
             "task_options": config.task_options,
         },
     )
+
+
+def _early(config: RunConfig) -> dict[str, int | None]:
+    if config.early_updates == 0:
+        return {}
+    return {"early_updates": config.early_updates, "early_train_size": config.early_train_size}
 
 
 def curve(run: RunDirectory) -> Curve:

@@ -76,9 +76,9 @@ class RunConfig:
     weight_decay: float = 0.0
     """Each update shrinks every matrix by this share of the learning rate (AdamW); biases and gains are left."""
     early_updates: int = 0
-    """Updates at the start that see the first early_train_size training sequences only."""
+    """Updates at the start that see only the first early_train_size of the training sequences, over and over."""
     early_train_size: int | None = None
-    """How many those are. What they repeat may be learned where fresh sequences teach nothing at first."""
+    """Training sequences of the early updates; given with them or not at all."""
     clip_norm: float | None = None
     """Largest norm of the gradient over all parameters; larger ones are scaled down to it. None leaves them."""
     evaluate_every: int = 1_000
@@ -104,14 +104,7 @@ class RunConfig:
             raise UsageError(f"threads must be at most {_MOST_THREADS}, got {self.threads!r}")
         if self.batch_size > self.train_size:
             raise UsageError(f"batch_size must be at most train_size = {self.train_size}, got {self.batch_size}")
-        if self.early_updates < 0:
-            raise UsageError(f"early_updates must be at least 0, got {self.early_updates}")
-        if (self.early_train_size is None) != (self.early_updates == 0):
-            given = f"{self.early_updates} and {self.early_train_size}"
-            raise UsageError(f"early_updates and early_train_size must be given both or neither, got {given}")
-        if self.early_train_size is not None and not self.batch_size <= self.early_train_size <= self.train_size:
-            bounds = f"batch_size = {self.batch_size} and train_size = {self.train_size}"
-            raise UsageError(f"early_train_size must be between {bounds}, got {self.early_train_size}")
+        self._check_early()
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UsageError(f"learning_rate must be finite and above 0, got {self.learning_rate!r}")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
@@ -122,6 +115,18 @@ class RunConfig:
             raise unknown_name("device", self.device, get_args(Device))
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise UsageError(f"clip_norm must be above 0, or None for no clipping, got {self.clip_norm!r}")
+
+    def _check_early(self) -> None:
+        updates, size = self.early_updates, self.early_train_size
+        if not 0 <= updates < self.updates:
+            raise UsageError(f"early_updates must be at least 0 and below updates = {self.updates}, got {updates}")
+        if size is None and updates > 0:
+            raise UsageError(f"early_updates = {updates} needs an early_train_size")
+        if size is not None and updates == 0:
+            raise UsageError(f"early_train_size = {size} needs early_updates above 0")
+        if size is not None and not self.batch_size <= size <= self.train_size:
+            bounds = f"batch_size = {self.batch_size} and train_size = {self.train_size}"
+            raise UsageError(f"early_train_size must be between {bounds}, got {size}")
 
     @property
     def run_id(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from fastweights import cells, tasks
 from fastweights.errors import UsageError, unknown_name
@@ -83,8 +83,12 @@ def _varied(base: RunConfig, values: Mapping[str, Option]) -> RunConfig:
     """`base` with other values of some fields, options of its cell or options of its task."""
     hints = get_type_hints(RunConfig)
     fields = hints.keys() - {"cell_options", "task_options"}
-    changes = {name: options.checked(name, value, hints[name]) for name, value in values.items() if name in fields}
-    config: RunConfig = dataclasses.replace(base, **changes)  # type: ignore[arg-type]
+    changes: dict[str, Any] = {
+        name: options.checked(name, value, hints[name]) for name, value in values.items() if name in fields
+    }
+    if changes.get("early_updates") == 0:  # then early_train_size is for the other values of the grid
+        changes["early_train_size"] = None
+    config = dataclasses.replace(base, **changes)
     cell_options, task_options = dict(config.cell_options), dict(config.task_options)
     of_cell = options.names(cells.load(config.cell))
     of_task = options.names(tasks.load(config.task))

@@ -53,12 +53,13 @@ class Search:
                 raise UsageError(f"range of {name} must be two finite numbers, the lower one first; got {low} {high}")
             if name in self.choices:
                 raise UsageError(f"{name} has both a range and a grid; give one")
-            grid(self.base, {name: [self._typed(name, low), self._typed(name, high)]}, self.seeds)
-        grid(self.base, self.choices, self.seeds)
+        for end in (0, 1):
+            ends = {name: [self._typed(name, bounds[end])] for name, bounds in self.ranges.items()}
+            grid(self.base, {**self.choices, **ends}, self.seeds)
 
     def _typed(self, name: str, value: float) -> Option:
         """A bound as the field takes it."""
-        whole = type(_default(self.base, name)) is int
+        whole = _is_whole(self.base, name)
         if whole and value != int(value):
             raise UsageError(f"range of {name} must be whole numbers, got {value}")
         return int(value) if whole else value
@@ -93,17 +94,18 @@ def _distribution(what: Search, name: str) -> Any:
 
     low, high = what.ranges[name]
     wide = low > 0 and high >= 10 * low
-    if type(_default(what.base, name)) is int:
+    if _is_whole(what.base, name):
         return IntDistribution(int(low), int(high), log=wide)
     return FloatDistribution(low, high, log=wide)
 
 
-def _default(base: RunConfig, name: str) -> Any:
-    """The value that the base has for a field or an option."""
+def _is_whole(base: RunConfig, name: str) -> bool:
+    """Whether a field, or an option as the base has it, takes whole numbers."""
+    hints = get_type_hints(RunConfig)
+    if name in hints:
+        return hints[name] in (int, int | None)
     (config,) = grid(base, {}, [base.seed])
-    if name in get_type_hints(RunConfig):
-        return getattr(config, name)
-    return {**config.task_options, **config.cell_options}.get(name)
+    return type({**config.task_options, **config.cell_options}.get(name)) is int
 
 
 def _median_nll(runs: Sequence[RunDirectory]) -> float:

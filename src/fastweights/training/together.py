@@ -50,7 +50,7 @@ def _train(
 ) -> Iterator[tuple[RunDirectory, Outcome]]:
     configs = [run.config() for run in runs]
     if len({shape(config) for config in configs}) > 1:
-        raise UsageError("the runs of a population may differ only in seed, learning rate, λ, η and length")
+        raise UsageError("the runs of a population may differ only in seed, data order, learning rate, λ, η and length")
     held.enter_context(environment.threads(configs[0].threads))
     held.enter_context(torch.random.fork_rng(devices=[]))
     members: list[Trainer] = []
