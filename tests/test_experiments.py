@@ -13,7 +13,7 @@ import finished_runs
 from fastweights import experiments
 from fastweights.errors import RunError, UsageError
 from fastweights.experiments import _published
-from fastweights.experiments._pictures import Curve, band
+from fastweights.experiments._pictures import Curve, LearningCurves, band
 from fastweights.experiments._section_4_1 import PRESETS
 from fastweights.experiments._selection import SCREENING_SEED
 from fastweights.experiments._statistics import (
@@ -24,6 +24,7 @@ from fastweights.experiments._statistics import (
     verdict,
     wilson_interval,
 )
+from fastweights.report.figures import figure_of
 from fastweights.report.files import left_over, save
 from fastweights.report.tables import markdown_table, remarks, table_values, terminal_table
 from fastweights.training.config import RunConfig
@@ -245,6 +246,18 @@ class TestSection41:
         assert left_over(now, screened, tmp_path / "out") == left
         assert all(path.exists() for path in left)
         assert left_over([*now, *before], [*screened, *before], tmp_path / "out") == []
+
+    @pytest.mark.parametrize(("name", "inside"), [("rate {}", True), ("updates 120000, weight decay {}, " * 2, False)])
+    def test_many_curves_are_told_apart_and_no_legend_covers_them(self, name, inside):
+        curves = {name.format(i, i): [Curve(0, (0, 10), (1.0, 1.0 / (i + 1)), diverged=False)] for i in range(9)}
+        figure = figure_of(LearningCurves("Title", "NLL", None, curves))
+        (axes,) = figure.axes
+        lines = axes.get_lines()
+        assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines) == 9
+        figure.draw_without_rendering()
+        legend = axes.get_legend() if inside else figure.legends[0]
+        assert [text.get_text() for text in legend.get_texts()] == list(curves)
+        assert legend.get_window_extent().overlaps(axes.get_window_extent()) == inside
 
     def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(self, finish):
         outcome = experiments.load("table-1").reduce("quick", [finish(RunConfig(cell="lstm"), errors=400)])

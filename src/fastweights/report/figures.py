@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,47 +20,64 @@ from fastweights.report.names import label
 # Okabe & Ito's palette, told apart by colour-blind readers; one fixed colour a model, whichever models are drawn.
 _COLOURS = {"fast_weights": "#D55E00", "lstm": "#0072B2", "associative_lstm": "#009E73", "irnn": "#CC79A7"}
 _OTHERS = ("#E69F00", "#56B4E9", "#000000")
+_LONGEST_INSIDE = 50
 
 
 def save_picture(picture: Picture, stem: Path) -> list[Path]:
     """Draw it; writes `stem`.svg and `stem`.png and returns their paths."""
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_title(picture.title)
-    if isinstance(picture, LearningCurves):
-        _draw_learning_curves(axes, picture)
-    elif isinstance(picture, HeatMap):
-        _draw_heat_map(figure, axes, picture)
-    else:
-        _draw_strips(axes, picture)
+    figure = figure_of(picture)
     # Names may hold dots, so no suffix is replaced.
     return [save_figure(figure, stem.with_name(stem.name + suffix)) for suffix in (".svg", ".png")]
 
 
-def _draw_learning_curves(axes: Axes, picture: LearningCurves) -> None:
+def figure_of(picture: Picture) -> Figure:
+    """Draw it."""
+    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(picture.title)
+    if isinstance(picture, LearningCurves):
+        _draw_learning_curves(figure, axes, picture)
+    elif isinstance(picture, HeatMap):
+        _draw_heat_map(figure, axes, picture)
+    else:
+        _draw_strips(axes, picture)
+    return figure
+
+
+def _draw_learning_curves(figure: Figure, axes: Axes, picture: LearningCurves) -> None:
     if picture.floor is not None:
         named = f"no binding learned: {picture.floor:.3f}"
         axes.axhline(picture.floor, color="0.45", linestyle="--", linewidth=1, label=named)
-    others = iter(_OTHERS * len(picture.curves))
+    free = [*_OTHERS, *(colour for name, colour in _COLOURS.items() if name not in picture.curves)]
+    others = itertools.product(("-", ":", "-.", "--"), free)
     bands = {name: band(curves) for name, curves in picture.curves.items()}
     finite = [nll for each in bands.values() for nll in each.high if math.isfinite(nll)]
     top = 1.05 * max([picture.floor or 0.0, *finite]) or 1.0
     for name, curves in picture.curves.items():
-        colour, published = _COLOURS.get(name) or next(others), picture.published.get(name)
+        style, colour = ("-", _COLOURS[name]) if name in _COLOURS else next(others)
+        published = picture.published.get(name)
         legend = label(name) if published is None else f"{label(name)} (published, in the end: {published:g})"
-        _draw_runs(axes, curves, bands[name], colour, legend, top)
+        _draw_runs(axes, curves, bands[name], (style, colour), legend, top)
     axes.set(xlabel="updates", ylabel=picture.value_name)
     axes.set_xlim(left=0)
     axes.set_ylim(0, top)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     _quiet(axes)
-    axes.legend(frameon=False, loc="best")
+    entries = axes.get_legend_handles_labels()[1]
+    if max(map(len, entries), default=0) <= _LONGEST_INSIDE:
+        axes.legend(frameon=False, loc="best")
+        return
+    figure.set_figheight(figure.get_figheight() + 0.25 * len(entries))
+    figure.legend(frameon=False, loc="outside lower left", fontsize=8)
 
 
-def _draw_runs(axes: Axes, curves: Sequence[Curve], whole: Band, colour: str, legend: str, top: float) -> None:
+def _draw_runs(
+    axes: Axes, curves: Sequence[Curve], whole: Band, line: tuple[str, str], legend: str, top: float
+) -> None:
     """A line, of the median if there are several seeds, and a band over all of them; a cross where one diverged."""
+    style, colour = line
     low, middle, high = (np.minimum(edge, 2 * top) for edge in whole[1:])  # what is infinite leaves the picture
-    axes.plot(whole.updates, middle, color=colour, linewidth=1.6, label=legend)
+    axes.plot(whole.updates, middle, style, color=colour, linewidth=1.6, label=legend)
     if len(curves) > 1:
         axes.fill_between(whole.updates, low, high, color=colour, alpha=0.2, linewidth=0)
     for curve in curves:
