@@ -72,7 +72,7 @@ class TestConfig:
     def test_run_id_depends_on_every_field(self):
         changes = {
             "cell": "irnn", "cell_options": {"a": 1}, "task": "other", "task_options": {}, "schedule": "linear",
-            "clip_norm": 1.0, "learning_rate": 0.5, "device": "cuda",
+            "clip_norm": 1.0, "learning_rate": 0.5, "device": "cuda", "early_train_size": 100,
         }  # fmt: skip
         for field in dataclasses.fields(RunConfig):
             value = changes.get(field.name, getattr(SMALL, field.name))
