@@ -3,6 +3,7 @@
 import ctypes
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -474,6 +475,14 @@ def test_tanh_keeps_its_relative_accuracy_near_zero(width, dtype, tolerance):
         )
     wanted = torch.tanh(z.double())
     assert float(((out.double() - wanted) / wanted).abs().max()) < tolerance
+
+
+def test_a_core_of_another_version_is_not_used(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(library, "_INTERFACE", 0)
+        assert "another version" in library.missing.__wrapped__()
+    monkeypatch.setattr(library, "_PATH", Path(torch._C.__file__))  # some library that is not ours
+    assert "another version" in library.missing.__wrapped__()
 
 
 @every_recurrence

@@ -121,7 +121,6 @@ def _backward(
     by_block = (*lead, blocks(batch, saved.dtype))
     tensors = {
         "weight_hh": weight_hh,
-        "weight_hh_transposed": weight_hh.mT.contiguous(),
         "norm_weight": norm_weight,
         "permutations": permutations,
         "lengths": lengths,

@@ -135,7 +135,6 @@ def backward(
     tensors = {
         "settings": settings,
         "weight_hh": weight_hh,
-        "weight_hh_transposed": weight_hh.mT.contiguous(),
         "norm_weight": norm_weight,
         "norm_bias": norm_bias,
         "A0": checkpoints if has_A0 else None,

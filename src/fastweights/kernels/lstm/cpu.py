@@ -112,7 +112,6 @@ def _backward(
     by_block = (*lead, blocks(batch, saved.dtype))
     tensors = {
         "weight_hh": weight_hh,
-        "weight_hh_transposed": weight_hh.mT.contiguous(),
         "hh_weight": hh_weight,
         "cell_weight": cell_weight,
         "lengths": lengths,

@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#define FW_INTERFACE 1 /* counted up when fields change their meaning but not their size; library.py has it too */
+
 typedef struct {
     int64_t members, batch, steps, hidden; /* P, B, T, H */
     int64_t threads;
@@ -17,7 +19,7 @@ typedef struct {
 
     const double* settings;           /* (P, 3): λ, η and layer norm's ε */
     const void* weight_hh;            /* (P, H, H) */
-    const void* weight_hh_transposed; /* (P, H, H), for the backward pass */
+    void* packed;                     /* as many: W or its transpose in the order of the products, put there by the core */
     const void* norm_weight;          /* (P, H) or null: no layer norm */
     const void* norm_bias;            /* (P, H) */
     const void* z;                    /* (P, B, T, H) */
@@ -51,16 +53,16 @@ typedef struct {
     int64_t threads;
     double norm_epsilon;
 
-    const void* weight_hh;            /* (P, 4H, H), gates i, f, g, o */
-    const void* weight_hh_transposed; /* (P, H, 4H), for the backward pass */
-    const void* hh_weight;            /* (P, 4H) or null: no layer norm */
-    const void* hh_bias;              /* (P, 4H) */
-    const void* cell_weight;          /* (P, H) */
-    const void* cell_bias;            /* (P, H) */
-    const void* z;                    /* (P, B, T, 4H) */
-    const void* h0;                   /* (P, B, H) or null: zero */
-    const void* c0;                   /* (P, B, H) or null: zero */
-    const int64_t* lengths;           /* (P, B) or null: T */
+    const void* weight_hh;   /* (P, 4H, H), gates i, f, g, o */
+    void* packed;            /* as many: W or its transpose in the order of the products, put there by the core */
+    const void* hh_weight;   /* (P, 4H) or null: no layer norm */
+    const void* hh_bias;     /* (P, 4H) */
+    const void* cell_weight; /* (P, H) */
+    const void* cell_bias;   /* (P, H) */
+    const void* z;           /* (P, B, T, 4H) */
+    const void* h0;          /* (P, B, H) or null: zero */
+    const void* c0;          /* (P, B, H) or null: zero */
+    const int64_t* lengths;  /* (P, B) or null: T */
 
     void* out;     /* (P, B, T, H) */
     void* h_final; /* (P, B, H) */
@@ -91,15 +93,15 @@ typedef struct {
     int64_t threads;
     double norm_epsilon;
 
-    const void* weight_hh;            /* (P, Z, H), Z = (1 + 8 heads) N */
-    const void* weight_hh_transposed; /* (P, H, Z), for the backward pass */
-    const void* norm_weight;          /* (P, Z) or null: no layer norm */
-    const void* norm_bias;            /* (P, Z) */
-    const void* z;                    /* (P, B, T, Z) */
-    const int64_t* permutations;      /* (P, copies, N) */
-    const void* h0;                   /* (P, B, H) or null: zero */
-    const void* c0;                   /* (P, B, copies, H) or null: zero */
-    const int64_t* lengths;           /* (P, B) or null: T */
+    const void* weight_hh;       /* (P, Z, H), Z = (1 + 8 heads) N */
+    void* packed;                /* as many: W or its transpose in the order of the products, put there by the core */
+    const void* norm_weight;     /* (P, Z) or null: no layer norm */
+    const void* norm_bias;       /* (P, Z) */
+    const void* z;               /* (P, B, T, Z) */
+    const int64_t* permutations; /* (P, copies, N) */
+    const void* h0;              /* (P, B, H) or null: zero */
+    const void* c0;              /* (P, B, copies, H) or null: zero */
+    const int64_t* lengths;      /* (P, B) or null: T */
 
     void* out;     /* (P, B, T, H) */
     void* h_final; /* (P, B, H) */

@@ -95,7 +95,7 @@ template <class T> struct AssociativeLSTMForward {
     AssociativeLSTMForward(const AssociativeLSTMCall& c, int64_t index, V* scratch)
         : block(c, index), call(c), layout(c), H(c.hidden), N(layout.N), Z(layout.units()),
           state(AssociativeLSTMSaved<T>::state(layout)), norm(c.norm_weight != nullptr),
-          W(part_of<T>(c.weight_hh, block.member, Z * H)), gain(part_of<T>(c.norm_weight, block.member, Z)),
+          W(part_of<T>(c.packed, block.member, Z * H)), gain(part_of<T>(c.norm_weight, block.member, Z)),
           bias(part_of<T>(c.norm_bias, block.member, Z)), permutations(c.permutations + block.member * c.copies * N),
           saved{scratch + Z + state + H, layout, norm}, z(scratch), state_final(z + Z), written(state_final + state) {
         if (c.saved)
@@ -232,7 +232,7 @@ template <class T> struct AssociativeLSTMBackward {
     AssociativeLSTMBackward(const AssociativeLSTMCall& c, int64_t index, V* scratch)
         : block(c, index), call(c), layout(c), H(c.hidden), N(layout.N), Z(layout.units()),
           state(AssociativeLSTMSaved<T>::state(layout)), norm(c.norm_weight != nullptr),
-          W_transposed(part_of<T>(c.weight_hh_transposed, block.member, Z * H)),
+          W_transposed(part_of<T>(c.packed, block.member, Z * H)),
           gain(part_of<T>(c.norm_weight, block.member, Z)), permutations(c.permutations + block.member * c.copies * N),
           saved{static_cast<V*>(c.saved) + index * AssociativeLSTMSaved<T>::size(layout, norm, c.steps), layout, norm},
           d_state(scratch), d_state_final(d_state + state), d_out(d_state_final + state), d_read(d_out + H),

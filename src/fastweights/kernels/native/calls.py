@@ -64,4 +64,6 @@ def run_core(function: str, direction: Literal["forward", "backward"], call: Any
     )
     scratch = buffer(like, (call.threads,), width)
     call.scratch = scratch.data_ptr()
+    packed = torch.empty_like(tensors["weight_hh"])
+    call.packed = packed.data_ptr()
     library.function(f"{function}_{direction}", like.dtype)(ctypes.byref(call))

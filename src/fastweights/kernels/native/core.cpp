@@ -3,6 +3,7 @@
 #include "fast_weights.hpp"
 #include "lstm.hpp"
 #include "threads.h"
+#include "weight_gradient.hpp"
 
 #define FW_JOIN(a, b, c) a##_##b##_##c
 #define FW_NAME(function, type, variant) FW_JOIN(function, type, variant)
@@ -11,6 +12,19 @@
 
 namespace fw {
 namespace FW_VARIANT {
+
+// W of every member, or its transpose, as shared_product reads it. W is (rows, H).
+template <class T, class Call> void pack_weights(const Call& call, int64_t rows, bool transposed) {
+    const int64_t H = call.hidden;
+    for (int64_t member = 0; member < call.members; ++member) {
+        const T* W = static_cast<const T*>(call.weight_hh) + member * rows * H;
+        T* packed = static_cast<T*>(call.packed) + member * rows * H;
+        if (transposed)
+            pack<T>(W, H, rows, 1, H, packed);
+        else
+            pack<T>(W, rows, H, H, 1, packed);
+    }
+}
 
 template <class T, template <class> class Pass, class Call> void run_blocks(const Call& call) {
     struct Context {
@@ -31,26 +45,33 @@ template <class T, template <class> class Pass, class Call> void run_blocks(cons
 // h(0) = 0 has `d_h0` null, and the product of its first step is zero.
 template <class T, class Call>
 void weight_gradients(const Call& call, int64_t rows, Runs<T> d_rows, Runs<T> h) {
-    const int64_t members = call.members, batch = call.batch, threads = call.threads, H = call.hidden;
-    const int64_t skipped = call.d_h0 ? 0 : 1, steps = call.steps - skipped;
-    T* gradient = static_cast<T*>(call.d_weight_hh);
+    const int64_t skipped = call.d_h0 ? 0 : 1;
     d_rows.first += skipped * d_rows.step;
     h.first += skipped * h.step;
     struct Context {
-        int64_t blocks, steps, rows, H, tiles;
+        const Call& call;
+        int64_t blocks, steps, rows, bands, scratch;
         Runs<T> d_rows, h;
-        T* gradient;
-    } context{(batch + kLanes<T> - 1) / kLanes<T>, steps, rows, H, (rows + kGradientRows - 1) / kGradientRows, d_rows, h, gradient};
+    } context{call,
+              (call.batch + kLanes<T> - 1) / kLanes<T>,
+              call.steps - skipped,
+              rows,
+              (rows + kGradientBand - 1) / kGradientBand,
+              WeightGradient<T>::scratch_width(call.hidden),
+              d_rows,
+              h};
     fw_parallel(
-        members * context.tiles, threads,
-        [](void* c, int64_t task, int64_t) {
+        call.members * context.bands, call.threads,
+        [](void* c, int64_t task, int64_t thread) {
             const Context& x = *static_cast<Context*>(c);
-            const int64_t member = task / x.tiles, begin = task % x.tiles * kGradientRows;
+            const int64_t member = task / x.bands, begin = task % x.bands * kGradientBand, left = x.rows - begin;
             Runs<T> a = x.d_rows, b = x.h;
             a.first += member * x.blocks * a.run;
             b.first += member * x.blocks * b.run;
-            T* gradient = x.gradient + member * x.rows * x.H;
-            weight_gradient_band<T, kGradientRows>(a, b, x.blocks, x.steps, begin, x.rows, gradient, x.H);
+            T* gradient = static_cast<T*>(x.call.d_weight_hh) + member * x.rows * x.call.hidden;
+            Vec<T>* scratch = static_cast<Vec<T>*>(x.call.scratch) + thread * x.scratch;
+            WeightGradient<T>(a, b, x.blocks, x.steps, x.call.hidden, gradient, scratch)
+                .band(begin, left < kGradientBand ? left : kGradientBand);
         },
         &context);
 }
@@ -74,9 +95,21 @@ void sum_shares(int64_t members, int64_t batch, const void* shares, int64_t size
     }
 }
 
+// Vectors of lanes that every thread needs to itself.
+template <class T, template <class> class Pass, class Call> int64_t scratch_width(const Call& call, bool backward) {
+    const int64_t blocks = Pass<T>::scratch_width(call), sums = WeightGradient<T>::scratch_width(call.hidden);
+    return backward && sums > blocks ? sums : blocks;
+}
+
+template <class T> void fast_weights_forward(const FastWeightsCall& call) {
+    pack_weights<T>(call, call.hidden, false);
+    run_blocks<T, FastWeightsForward>(call);
+}
+
 template <class T> void fast_weights_backward(const FastWeightsCall& call) {
-    run_blocks<T, FastWeightsBackward>(call);
     const int64_t H = call.hidden, S = call.inner_steps;
+    pack_weights<T>(call, H, true);
+    run_blocks<T, FastWeightsBackward>(call);
     sum_shares<T>(call.members, call.batch, call.d_norm, H, call.d_norm_weight, call.d_norm_bias);
     const bool norm = call.norm_weight != nullptr;
     weight_gradients<T>(call, H, {static_cast<const Vec<T>*>(call.d_boundary), call.steps * H, H},
@@ -84,9 +117,15 @@ template <class T> void fast_weights_backward(const FastWeightsCall& call) {
                          Saved<T>::width(H, S, norm)});
 }
 
+template <class T> void lstm_forward(const LSTMCall& call) {
+    pack_weights<T>(call, 4 * call.hidden, false);
+    run_blocks<T, LSTMForward>(call);
+}
+
 template <class T> void lstm_backward(const LSTMCall& call) {
-    run_blocks<T, LSTMBackward>(call);
     const int64_t H = call.hidden;
+    pack_weights<T>(call, 4 * H, true);
+    run_blocks<T, LSTMBackward>(call);
     sum_shares<T>(call.members, call.batch, call.d_norm, 4 * H, call.d_hh_weight, call.d_hh_bias);
     sum_shares<T>(call.members, call.batch, call.d_cell_norm, H, call.d_cell_weight, call.d_cell_bias);
     const bool norm = call.hh_weight != nullptr;
@@ -95,10 +134,16 @@ template <class T> void lstm_backward(const LSTMCall& call) {
                          LSTMSaved<T>::width(H, norm)});
 }
 
+template <class T> void associative_lstm_forward(const AssociativeLSTMCall& call) {
+    pack_weights<T>(call, AssociativeLSTMLayout(call).units(), false);
+    run_blocks<T, AssociativeLSTMForward>(call);
+}
+
 template <class T> void associative_lstm_backward(const AssociativeLSTMCall& call) {
-    run_blocks<T, AssociativeLSTMBackward>(call);
     const AssociativeLSTMLayout layout(call);
     const int64_t Z = layout.units();
+    pack_weights<T>(call, Z, true);
+    run_blocks<T, AssociativeLSTMBackward>(call);
     const bool norm = call.norm_weight != nullptr;
     sum_shares<T>(call.members, call.batch, call.d_norm, Z, call.d_norm_weight, call.d_norm_bias);
     weight_gradients<T>(call, Z, {static_cast<const Vec<T>*>(call.d_recurrent), call.steps * Z, Z},
@@ -126,36 +171,32 @@ template <class T> int64_t multiply_add(int64_t rounds, T* result) {
 
 using namespace fw::FW_VARIANT;
 
-#define FW_DEFINE(T, type)                                                                                             \
-    FW_EXPORT(void fw_fast_weights_forward, type)(const FastWeightsCall* c) { run_blocks<T, FastWeightsForward>(*c); } \
-    FW_EXPORT(void fw_fast_weights_backward, type)(const FastWeightsCall* c) { fast_weights_backward<T>(*c); }         \
-    FW_EXPORT(int64_t fw_fast_weights_saved, type)(const FastWeightsCall* c) {                                         \
-        return Saved<T>::size(c->hidden, c->inner_steps, c->norm_weight != nullptr, c->steps);                         \
-    }                                                                                                                  \
-    FW_EXPORT(int64_t fw_fast_weights_scratch, type)(const FastWeightsCall* c, int64_t backward) {                     \
-        return backward ? FastWeightsBackward<T>::scratch_width(*c) : FastWeightsForward<T>::scratch_width(*c);        \
-    }                                                                                                                  \
-    FW_EXPORT(void fw_lstm_forward, type)(const LSTMCall* c) { run_blocks<T, LSTMForward>(*c); }                       \
-    FW_EXPORT(void fw_lstm_backward, type)(const LSTMCall* c) { lstm_backward<T>(*c); }                                \
-    FW_EXPORT(int64_t fw_lstm_saved, type)(const LSTMCall* c) {                                                        \
-        return LSTMSaved<T>::size(c->hidden, c->hh_weight != nullptr, c->steps);                                       \
-    }                                                                                                                  \
-    FW_EXPORT(int64_t fw_lstm_scratch, type)(const LSTMCall* c, int64_t backward) {                                    \
-        return backward ? LSTMBackward<T>::scratch_width(*c) : LSTMForward<T>::scratch_width(*c);                      \
-    }                                                                                                                  \
-    FW_EXPORT(void fw_associative_lstm_forward, type)(const AssociativeLSTMCall* c) {                                  \
-        run_blocks<T, AssociativeLSTMForward>(*c);                                                                     \
-    }                                                                                                                  \
-    FW_EXPORT(void fw_associative_lstm_backward, type)(const AssociativeLSTMCall* c) {                                 \
-        associative_lstm_backward<T>(*c);                                                                              \
-    }                                                                                                                  \
-    FW_EXPORT(int64_t fw_associative_lstm_saved, type)(const AssociativeLSTMCall* c) {                                 \
-        return AssociativeLSTMSaved<T>::size(AssociativeLSTMLayout(*c), c->norm_weight != nullptr, c->steps);          \
-    }                                                                                                                  \
-    FW_EXPORT(int64_t fw_associative_lstm_scratch, type)(const AssociativeLSTMCall* c, int64_t backward) {             \
-        return backward ? AssociativeLSTMBackward<T>::scratch_width(*c) : AssociativeLSTMForward<T>::scratch_width(*c); \
-    }                                                                                                                  \
-    FW_EXPORT(int64_t fw_multiply_add, type)(int64_t rounds, T* result) { return multiply_add<T>(rounds, result); }    \
+#define FW_DEFINE(T, type)                                                                                                           \
+    FW_EXPORT(void fw_fast_weights_forward, type)(const FastWeightsCall* c) { fast_weights_forward<T>(*c); }                         \
+    FW_EXPORT(void fw_fast_weights_backward, type)(const FastWeightsCall* c) { fast_weights_backward<T>(*c); }                       \
+    FW_EXPORT(int64_t fw_fast_weights_saved, type)(const FastWeightsCall* c) {                                                       \
+        return Saved<T>::size(c->hidden, c->inner_steps, c->norm_weight != nullptr, c->steps);                                       \
+    }                                                                                                                                \
+    FW_EXPORT(int64_t fw_fast_weights_scratch, type)(const FastWeightsCall* c, int64_t backward) {                                   \
+        return backward ? scratch_width<T, FastWeightsBackward>(*c, true) : scratch_width<T, FastWeightsForward>(*c, false);         \
+    }                                                                                                                                \
+    FW_EXPORT(void fw_lstm_forward, type)(const LSTMCall* c) { lstm_forward<T>(*c); }                                                \
+    FW_EXPORT(void fw_lstm_backward, type)(const LSTMCall* c) { lstm_backward<T>(*c); }                                              \
+    FW_EXPORT(int64_t fw_lstm_saved, type)(const LSTMCall* c) {                                                                      \
+        return LSTMSaved<T>::size(c->hidden, c->hh_weight != nullptr, c->steps);                                                     \
+    }                                                                                                                                \
+    FW_EXPORT(int64_t fw_lstm_scratch, type)(const LSTMCall* c, int64_t backward) {                                                  \
+        return backward ? scratch_width<T, LSTMBackward>(*c, true) : scratch_width<T, LSTMForward>(*c, false);                       \
+    }                                                                                                                                \
+    FW_EXPORT(void fw_associative_lstm_forward, type)(const AssociativeLSTMCall* c) { associative_lstm_forward<T>(*c); }             \
+    FW_EXPORT(void fw_associative_lstm_backward, type)(const AssociativeLSTMCall* c) { associative_lstm_backward<T>(*c); }           \
+    FW_EXPORT(int64_t fw_associative_lstm_saved, type)(const AssociativeLSTMCall* c) {                                               \
+        return AssociativeLSTMSaved<T>::size(AssociativeLSTMLayout(*c), c->norm_weight != nullptr, c->steps);                        \
+    }                                                                                                                                \
+    FW_EXPORT(int64_t fw_associative_lstm_scratch, type)(const AssociativeLSTMCall* c, int64_t backward) {                           \
+        return backward ? scratch_width<T, AssociativeLSTMBackward>(*c, true) : scratch_width<T, AssociativeLSTMForward>(*c, false); \
+    }                                                                                                                                \
+    FW_EXPORT(int64_t fw_multiply_add, type)(int64_t rounds, T* result) { return multiply_add<T>(rounds, result); }                  \
     FW_EXPORT(int64_t fw_lanes, type)() { return kLanes<T>; }
 
 FW_DEFINE(float, f32)

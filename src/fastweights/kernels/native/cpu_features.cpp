@@ -15,7 +15,8 @@ extern "C" __attribute__((visibility("default"))) int64_t fw_supported() {
     return bits;
 }
 
-// Sizes of the structures of abi.h, 16 bits each, for Python to compare with its own.
-extern "C" __attribute__((visibility("default"))) int64_t fw_call_sizes() {
-    return int64_t(sizeof(FastWeightsCall)) << 32 | int64_t(sizeof(LSTMCall)) << 16 | int64_t(sizeof(AssociativeLSTMCall));
+// The interface's number and the sizes of its structures, 16 bits each, for Python to compare with its own.
+extern "C" __attribute__((visibility("default"))) int64_t fw_interface() {
+    return int64_t(FW_INTERFACE) << 48 | int64_t(sizeof(FastWeightsCall)) << 32 | int64_t(sizeof(LSTMCall)) << 16 |
+           int64_t(sizeof(AssociativeLSTMCall));
 }

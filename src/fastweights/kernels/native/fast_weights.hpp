@@ -23,7 +23,7 @@ template <class T> struct FastWeightsBlock : Block<T> {
     FastWeightsBlock(const FastWeightsCall& c, int64_t block)
         : Block<T>(c, block), call(c), H(c.hidden), S(c.inner_steps), steps(c.steps), norm(c.norm_weight != nullptr),
           decay(T(c.settings[3 * this->member])), fast_learning_rate(T(c.settings[3 * this->member + 1])),
-          norm_epsilon(T(c.settings[3 * this->member + 2])), W(part_of<T>(c.weight_hh, this->member, H * H)),
+          norm_epsilon(T(c.settings[3 * this->member + 2])), W(part_of<T>(c.packed, this->member, H * H)),
           gain(part_of<T>(c.norm_weight, this->member, H)), bias(part_of<T>(c.norm_bias, this->member, H)) {}
 
     int64_t chunks() const { return (steps + call.chunk - 1) / call.chunk; }
@@ -234,7 +234,7 @@ template <class T> struct FastWeightsBackward {
 
     FastWeightsBackward(const FastWeightsCall& c, int64_t index, V* scratch)
         : block(c, index), call(c), H(c.hidden), S(c.inner_steps),
-          W_transposed(part_of<T>(c.weight_hh_transposed, block.member, H * H)),
+          W_transposed(part_of<T>(c.packed, block.member, H * H)),
           saved{static_cast<V*>(c.saved) + index * Saved<T>::size(H, S, block.norm, c.steps), H, S, block.norm},
           A(scratch), G(A + (keeps_A(c) ? c.spacing * H * H : 0)), d_h(G + H * H), d_sum(d_h + c.steps * H),
           query(d_sum + c.chunk * S * H), read_weight(query + c.chunk * S * H), past(read_weight + c.chunk * S),

@@ -108,25 +108,36 @@ template <class T> inline Vec<T> dot(const Vec<T>* a, const Vec<T>* b, int64_t s
     return sum_over<T>(size, [&](int64_t i) { return a[i] * b[i]; });
 }
 
-// y[row] (+)= Σ_k M[row][k] x[k] for N rows of a matrix of shared scalars.
+// A matrix of shared scalars in the order in which shared_product reads it, for one stream through memory instead of one for
+// every row: bands of kTile rows, then of half as many where fewer are left, and so on, each column by column. Its entry (row,
+// column) is M[row · down + column · right].
+template <class T, int N = kTile>
+inline void pack(const T* M, int64_t rows, int64_t columns, int64_t down, int64_t right, T* packed) {
+    for (; rows >= N; rows -= N, M += N * down)
+        for (int64_t k = 0; k < columns; ++k)
+            for (int i = 0; i < N; ++i) *packed++ = M[i * down + k * right];
+    if constexpr (N > 1)
+        if (rows > 0) pack<T, N / 2>(M, rows, columns, down, right, packed);
+}
+
+// y[row] (+)= Σ_k M[row][k] x[k] for a band of N packed rows.
 template <class T, int N, bool Add>
-inline void shared_rows(const T* M, int64_t columns, const Vec<T>* x, Vec<T>* y) {
+inline void shared_rows(const T* band, int64_t columns, const Vec<T>* x, Vec<T>* y) {
     Vec<T> sum[N];
     for (int i = 0; i < N; ++i) sum[i] = Add ? y[i] : Vec<T>{};
     for (int64_t k = 0; k < columns; ++k) {
         const Vec<T> value = x[k];
-        for (int i = 0; i < N; ++i) sum[i] += M[i * columns + k] * value;
+        for (int i = 0; i < N; ++i) sum[i] += band[k * N + i] * value;
     }
     for (int i = 0; i < N; ++i) y[i] = sum[i];
 }
 
-// y (+)= M x, M (rows, columns) of shared scalars.
-template <class T, bool Add>
-inline void shared_product(const T* M, int64_t rows, int64_t columns, const Vec<T>* x, Vec<T>* y) {
-    int64_t row = 0;
-    for (; row + kTile <= rows; row += kTile) shared_rows<T, kTile, Add>(M + row * columns, columns, x, y + row);
-    for (; row + 2 <= rows; row += 2) shared_rows<T, 2, Add>(M + row * columns, columns, x, y + row);
-    for (; row < rows; ++row) shared_rows<T, 1, Add>(M + row * columns, columns, x, y + row);
+// y (+)= M x, M (rows, columns) packed.
+template <class T, bool Add, int N = kTile>
+inline void shared_product(const T* packed, int64_t rows, int64_t columns, const Vec<T>* x, Vec<T>* y) {
+    for (; rows >= N; rows -= N, packed += N * columns, y += N) shared_rows<T, N, Add>(packed, columns, x, y);
+    if constexpr (N > 1)
+        if (rows > 0) shared_product<T, Add, N / 2>(packed, rows, columns, x, y);
 }
 
 // y += s · M x, M (size, size) of lanes.
@@ -203,55 +214,6 @@ inline void add_symmetric_products(const Vec<T>* M, int64_t size, const Vec<T>* 
             for (int i = 0; i < 4; ++i) y[(n + i) * size + row] += weight[n + i] * sum[i];
         }
         for (; n < count; ++n) y[n * size + row] += weight[n] * dot<T>(row_sum, x + n * size, size);
-    }
-}
-
-// `count` runs of `steps` vectors of lanes: vector t of run n is first + n · run + t · step.
-template <class T> struct Runs {
-    const Vec<T>* first;
-    int64_t run, step;
-};
-
-// gradient[row][column] = Σ over runs, steps and lanes of a_row b_column for N rows and M columns: the gradient of a shared
-// matrix, summed in one order however many threads there are.
-template <class T, int N, int M>
-inline void weight_gradient_tile(Runs<T> a, Runs<T> b, int64_t count, int64_t steps, int64_t row, int64_t column,
-                                 T* gradient, int64_t columns) {
-    Vec<T> sum[N][M] = {};
-    for (int64_t n = 0; n < count; ++n)
-        for (int64_t t = 0; t < steps; ++t) {
-            const Vec<T>* left = a.first + n * a.run + t * a.step + row;
-            const Vec<T>* right = b.first + n * b.run + t * b.step + column;
-            for (int j = 0; j < M; ++j)
-                for (int i = 0; i < N; ++i) sum[i][j] += left[i] * right[j];
-        }
-    for (int i = 0; i < N; ++i)
-        for (int j = 0; j < M; ++j) gradient[(row + i) * columns + column + j] = sum_of_lanes<T>(sum[i][j]);
-}
-
-// A tile of the weight gradient stays in registers: its rows, halved where fewer are left, and columns.
-constexpr int kGradientRows = FW_BYTES == 64 ? 8 : 4;
-constexpr int kGradientColumns = 3;
-
-template <class T, int N>
-inline void weight_gradient_rows(Runs<T> a, Runs<T> b, int64_t count, int64_t steps, int64_t row, T* gradient,
-                                 int64_t columns) {
-    int64_t column = 0;
-    for (; column + kGradientColumns <= columns; column += kGradientColumns)
-        weight_gradient_tile<T, N, kGradientColumns>(a, b, count, steps, row, column, gradient, columns);
-    for (; column < columns; ++column)
-        weight_gradient_tile<T, N, 1>(a, b, count, steps, row, column, gradient, columns);
-}
-
-// The rows from `row` on, at most N.
-template <class T, int N>
-inline void weight_gradient_band(Runs<T> a, Runs<T> b, int64_t count, int64_t steps, int64_t row, int64_t rows,
-                                 T* gradient, int64_t columns) {
-    if (row + N <= rows) {
-        weight_gradient_rows<T, N>(a, b, count, steps, row, gradient, columns);
-    } else if constexpr (N > 1) {
-        weight_gradient_band<T, N / 2>(a, b, count, steps, row, rows, gradient, columns);
-        weight_gradient_band<T, N / 2>(a, b, count, steps, row + N / 2, rows, gradient, columns);
     }
 }
 

@@ -20,6 +20,7 @@ from fastweights.errors import UsageError, unknown_name
 _PATH = Path(__file__).with_name("libfastweights.so")
 _VARIANTS = ("baseline", "avx2", "avx512")  # in the order of the bits of fw_supported
 _TYPES = {torch.float32: "f32", torch.float64: "f64"}
+_INTERFACE = 1  # FW_INTERFACE of abi.h
 _chosen: list[str] = []
 
 
@@ -32,7 +33,7 @@ class FastWeightsCall(ctypes.Structure):
     ] + [
         (name, ctypes.c_void_p)
         for name in (
-            "settings weight_hh weight_hh_transposed norm_weight norm_bias z h0 A0 lengths out h_final A_final saved "
+            "settings weight_hh packed norm_weight norm_bias z h0 A0 lengths out h_final A_final saved "
             "checkpoints scratch d_out d_h_final d_A_final d_z d_h0 d_A0 d_weight_hh d_norm_weight "
             "d_norm_bias d_norm d_boundary"
         ).split()
@@ -48,7 +49,7 @@ class LSTMCall(ctypes.Structure):
         + [
             (name, ctypes.c_void_p)
             for name in (
-                "weight_hh weight_hh_transposed hh_weight hh_bias cell_weight cell_bias z h0 c0 lengths out h_final "
+                "weight_hh packed hh_weight hh_bias cell_weight cell_bias z h0 c0 lengths out h_final "
                 "c_final saved scratch d_out d_h_final d_c_final d_z d_h0 d_c0 d_weight_hh d_hh_weight "
                 "d_hh_bias d_cell_weight d_cell_bias d_norm d_cell_norm d_recurrent"
             ).split()
@@ -65,7 +66,7 @@ class AssociativeLSTMCall(ctypes.Structure):
         + [
             (name, ctypes.c_void_p)
             for name in (
-                "weight_hh weight_hh_transposed norm_weight norm_bias z permutations h0 c0 lengths out h_final c_final "
+                "weight_hh packed norm_weight norm_bias z permutations h0 c0 lengths out h_final c_final "
                 "saved scratch d_out d_h_final d_c_final d_z d_h0 d_c0 d_weight_hh d_norm_weight d_norm_bias d_norm "
                 "d_recurrent"
             ).split()
@@ -79,11 +80,13 @@ def missing() -> str | None:
     if not _PATH.exists():
         return "the compiled core was not built: install a C++17 compiler (g++ or clang) and reinstall fastweights"
     try:
-        library = _load()
+        library = ctypes.CDLL(str(_PATH))
     except OSError as error:
         return f"the compiled core does not load ({error}): reinstall fastweights on this machine"
     sizes = [ctypes.sizeof(call) for call in (FastWeightsCall, LSTMCall, AssociativeLSTMCall)]
-    if library.fw_call_sizes() != sizes[0] << 32 | sizes[1] << 16 | sizes[2]:
+    interface = getattr(library, "fw_interface", lambda: None)
+    interface.restype = ctypes.c_int64
+    if interface() != _INTERFACE << 48 | sizes[0] << 32 | sizes[1] << 16 | sizes[2]:
         return "the compiled core is of another version: reinstall fastweights"
     return None
 
@@ -92,7 +95,6 @@ def missing() -> str | None:
 def _load() -> ctypes.CDLL:
     library = ctypes.CDLL(str(_PATH))
     library.fw_supported.restype = ctypes.c_int64
-    library.fw_call_sizes.restype = ctypes.c_int64
     return library
 
 

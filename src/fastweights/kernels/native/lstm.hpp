@@ -53,7 +53,7 @@ template <class T> struct LSTMForward {
 
     LSTMForward(const LSTMCall& c, int64_t index, V* scratch)
         : block(c, index), call(c), H(c.hidden), norm(c.hh_weight != nullptr),
-          W(part_of<T>(c.weight_hh, block.member, 4 * H * H)), gain(part_of<T>(c.hh_weight, block.member, 4 * H)),
+          W(part_of<T>(c.packed, block.member, 4 * H * H)), gain(part_of<T>(c.hh_weight, block.member, 4 * H)),
           bias(part_of<T>(c.hh_bias, block.member, 4 * H)), cell_gain(part_of<T>(c.cell_weight, block.member, H)),
           cell_bias(part_of<T>(c.cell_bias, block.member, H)), saved{scratch + 10 * H, H, norm}, recurrent(scratch),
           z(recurrent + 4 * H), h_final(z + 4 * H), c_final(h_final + H) {
@@ -149,7 +149,7 @@ template <class T> struct LSTMBackward {
 
     LSTMBackward(const LSTMCall& c, int64_t index, V* scratch)
         : block(c, index), call(c), H(c.hidden), norm(c.hh_weight != nullptr),
-          W_transposed(part_of<T>(c.weight_hh_transposed, block.member, 4 * H * H)),
+          W_transposed(part_of<T>(c.packed, block.member, 4 * H * H)),
           gain(part_of<T>(c.hh_weight, block.member, 4 * H)), cell_gain(part_of<T>(c.cell_weight, block.member, H)),
           saved{static_cast<V*>(c.saved) + index * LSTMSaved<T>::size(H, norm, c.steps), H, norm}, d_h(scratch),
           d_c(d_h + H), d_h_final(d_c + H), d_c_final(d_h_final + H), d_out(d_c_final + H), d_cell(d_out + H),
