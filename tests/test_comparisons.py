@@ -231,6 +231,9 @@ class Pretending:
     def wait(self):
         pass
 
+    def rest(self):
+        pass
+
 
 @contextmanager
 def unobserved(name, configs):

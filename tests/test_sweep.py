@@ -50,9 +50,12 @@ def outcomes(runs):
     }
 
 
-def workers_of(run):
-    found = subprocess.run(["pgrep", "-f", f"worker .*{run.path}"], capture_output=True, text=True)
-    return [int(line) for line in found.stdout.split()]
+def worker_of(run):
+    """The process that holds the run's lock."""
+    inode = (run.path / ".lock").stat().st_ino
+    with open("/proc/locks") as locks:
+        (pid,) = [int(line.split()[4]) for line in locks if line.split()[5].endswith(f":{inode}")]
+    return pid
 
 
 def driver(folder, configs, slots=2):
@@ -136,6 +139,31 @@ class TestRunAll:
         assert RunDirectory.create(tmp_path, good).result()["status"] == "finished"
         assert run.error_path.read_text().count("Traceback") == 3
 
+    def test_a_process_goes_on_to_the_next_run_and_ends_with_the_last(self, tmp_path):
+        """Even if it is killed between two of them, which costs no run a retry."""
+        place, trained_by = LocalProcesses(1), []
+
+        def observe(run, message):
+            if "validation_error" in message:
+                trained_by.append(worker_of(run))
+
+        alone = [run_all([small(seed=seed)], tmp_path / "alone", place=place, observe=ignore)[0] for seed in (0, 1)]
+        runs = run_all([small(seed=0), small(seed=1)], tmp_path, place=place, observe=observe, retries=0)
+        assert len(set(trained_by)) == 1
+        assert not is_running(trained_by[0])
+        assert outcomes(runs) == outcomes(alone)
+
+        class Killing(LocalProcesses):
+            def start(self, runs, say):
+                for worker in self._workers:
+                    worker.stop()  # it is idle: the first run is over
+                    worker.wait()
+                return super().start(runs, say)
+
+        runs = run_all([small(seed=0), small(seed=1)], tmp_path / "k", place=Killing(1), observe=ignore, retries=0)
+        assert outcomes(runs) == outcomes(alone)
+        assert not any(run.error_path.exists() for run in runs)
+
     def test_a_diverged_run_is_a_result(self, tmp_path):
         (run,) = run_all(
             [small(learning_rate=1e30, updates=400)], tmp_path, place=LocalProcesses(1), observe=ignore, retries=0
@@ -185,8 +213,7 @@ class TestFaults:
         def kill(run, message):
             if "validation_error" in message and run.path.name not in killed:
                 killed.add(run.path.name)
-                for pid in workers_of(run):
-                    os.kill(pid, signal.SIGKILL)
+                os.kill(worker_of(run), signal.SIGKILL)
 
         runs = run_all(CONFIGS, tmp_path, place=LocalProcesses(2), observe=kill)
         assert len(killed) == 3
@@ -198,7 +225,7 @@ class TestFaults:
 
         def hang(run, message):
             if "validation_error" in message and not hung:
-                hung.extend(workers_of(run))
+                hung.append(worker_of(run))
                 os.kill(hung[0], signal.SIGSTOP)
 
         said = []

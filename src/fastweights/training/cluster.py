@@ -69,6 +69,9 @@ class DaskCluster:
         future.add_done_callback(lambda _: self._end(key))
         return attempt
 
+    def rest(self) -> None:
+        """See `Place`; nothing is kept."""
+
     def close(self) -> None:
         """Let go of the scheduler."""
         self._client.close()
@@ -153,8 +156,10 @@ def _attend(paths: list[str], key: str, topic: str, silence: float) -> list[dict
         else:
             dask_worker.log_event(topic, {**message, "key": key})
 
-    worker = _attended[key] = Worker([RunDirectory(Path(path)) for path in paths], say, silence=silence)
+    worker = _attended[key] = Worker(silence=silence)
     try:
+        worker.train([RunDirectory(Path(path)) for path in paths], say)
+        worker.dismiss()
         worker.join()
     finally:
         del _attended[key]

@@ -20,20 +20,22 @@ _STOPPING_SECONDS = 60.0
 
 
 class Worker:
-    """Trains runs in a process of their own (see worker.py).
+    """A process that trains runs, one company after the other (see worker.py).
 
     Args:
-        runs: their directories; several are trained together.
-        say: told what the worker says, from a thread, and last of all `{"ended": <what its end was>}`.
         silence: seconds without a word after which it is killed as hanging; a working one speaks twice a second.
     """
 
-    def __init__(self, runs: Sequence[RunDirectory], say: Say, *, silence: float) -> None:
-        self._say = say
+    def __init__(self, *, silence: float) -> None:
         self._silence = silence
         self._heard = time.monotonic()
+        self._lock = threading.Lock()
+        self._over = False
+        self._say: Say | None = None
+        """Who is told of the runs in work, if there are any."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "fastweights.training.worker", str(os.getpid()), *(str(run.path) for run in runs)],
+            [sys.executable, "-m", "fastweights.training.worker", str(os.getpid())],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             # A Ctrl-C in the terminal reaches only this process, which then stops the workers in order.
@@ -46,16 +48,37 @@ class Worker:
         self._listening.start()
         self._watching.start()
 
+    def train(self, runs: Sequence[RunDirectory], say: Say) -> bool:
+        """Begin to train `runs`, several of them together; returns False if the process works on others or has ended.
+
+        `say` is told what the worker says, from a thread, and last of all `{"ended": <what its end was>}`.
+        """
+        with self._lock:
+            if self._over or self._say is not None:
+                return False
+            self._say = say
+            self._heard = time.monotonic()
+        # A process that ends before it reads this is noticed like any other that ends.
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps([str(run.path) for run in runs]), file=self._process.stdin, flush=True)
+        return True
+
+    def dismiss(self) -> None:
+        """Let the process end once the runs in work are over."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+
     def stop(self) -> None:
         """Ask for a checkpoint and the end."""
         self._process.terminate()
 
     def join(self) -> None:
-        """Wait for the end, however long it takes."""
+        """Wait for the process's end, however long it takes."""
         self._watching.join()
 
     def wait(self) -> None:
-        """Wait for the end; a process that was asked to stop and does not is killed after a minute."""
+        """Wait for its end; a process that was asked to stop and does not is killed after a minute."""
         self._watching.join(_STOPPING_SECONDS)
         if self._watching.is_alive():
             self._process.kill()
@@ -68,12 +91,28 @@ class Worker:
                 self._heard = time.monotonic()
                 # A library may print too; only what the worker says is JSON.
                 with contextlib.suppress(json.JSONDecodeError):
-                    self._say(json.loads(line))
+                    self._hear(json.loads(line))
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if "idle" in message:
+            self._end("its process is idle")
+        elif self._say is not None:
+            self._say(message)
+
+    def _end(self, how: str, *, over: bool = False) -> None:
+        """The runs in work, if any, are no longer; `over` if the process isn't either."""
+        with self._lock:
+            self._over = over
+            say, self._say = self._say, None
+        if say is not None:
+            say({"ended": how})
 
     def _watch(self) -> None:
         hung = False
         while True:
-            left = self._heard + self._silence - time.monotonic()
+            left = self._silence
+            if self._say is not None:
+                left += self._heard - time.monotonic()
             if left <= 0:
                 hung = True
                 self._process.kill()
@@ -84,7 +123,8 @@ class Worker:
             except subprocess.TimeoutExpired:
                 continue
         self._listening.join()
-        self._say({"ended": f"its process said nothing for {self._silence:g} s" if hung else ending_in_words(code)})
+        self.dismiss()
+        self._end(f"its process said nothing for {self._silence:g} s" if hung else ending_in_words(code), over=True)
 
 
 def ending_in_words(code: int) -> str:

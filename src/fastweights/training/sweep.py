@@ -50,9 +50,12 @@ class Place(Protocol):
         `say` is told what the worker says and last of all `{"ended": <how>}`, from any thread.
         """
 
+    def rest(self) -> None:
+        """No run is left for now: let go of what is kept for the next one."""
+
 
 class LocalProcesses:
-    """Worker processes on this machine.
+    """Worker processes on this machine, each for one run after the other: to start one takes longer than many a run.
 
     Args:
         slots: at the same time, ≥ 1.
@@ -62,10 +65,24 @@ class LocalProcesses:
     def __init__(self, slots: int, silence: float = 600.0) -> None:
         self.slots = slots
         self._silence = silence
+        self._workers: list[Worker] = []
 
     def start(self, runs: Sequence[RunDirectory], say: Say) -> Worker:
         """See `Place`."""
-        return Worker(runs, say, silence=self._silence)
+        found = next((worker for worker in self._workers if worker.train(runs, say)), None)
+        if found is None:
+            found = Worker(silence=self._silence)
+            self._workers.append(found)
+            found.train(runs, say)
+        return found
+
+    def rest(self) -> None:
+        """See `Place`."""
+        for worker in self._workers:
+            worker.dismiss()
+        for worker in self._workers:
+            worker.wait()
+        self._workers.clear()
 
 
 def run_all(
@@ -169,6 +186,7 @@ class _Driver:
                 attempt.stop()
             for attempt in self._active.values():
                 attempt.wait()
+            self._place.rest()
         return self._failures
 
     def _start(self, company: _Company) -> None:

@@ -1,8 +1,12 @@
-"""Runs in a process of its own: `python -m fastweights.training.worker PARENT DIRECTORY …`, PARENT its parent's id.
+"""Runs in a process of its own: `python -m fastweights.training.worker PARENT [DIRECTORY …]`, PARENT its parent's id.
 
-Standard output carries one JSON object a line, each with the "run" that it is about: metrics, steps, what was set aside
-as damaged, and at the end "over", "in use" (by another process) or "failed" with the message.
-SIGTERM, SIGINT or the death of the process that started it stop the runs with a checkpoint.
+It trains the runs in these directories, several as a population. Without any it reads from standard input which to
+train, one JSON list of directories a line, until that is closed: starting takes longer than many a run.
+
+Standard output carries one JSON object a line, most with the "run" that it is about: metrics, steps, what was set aside
+as damaged, and at the end "over", "in use" (by another process) or "failed" with the message; and "idle" once the runs
+of a line are over. A run that failed ends the process. SIGTERM, SIGINT or the death of the process that started it stop
+the runs with a checkpoint.
 """
 
 from __future__ import annotations
@@ -25,28 +29,48 @@ from fastweights.training.together import Outcome, train_together
 
 
 def main(parent: int, *paths: str) -> None:
-    """Train the runs in `paths`, several as a population, for as long as the process `parent` lives.
+    """Train what is asked for, for as long as the process `parent` lives.
 
     The parent says its own id: it may be gone before this process has imported torch and could ask.
     """
-    stopped = False
+    stopped = waiting = False
     warnings.simplefilter("ignore")  # whoever started the runs has built the same models and shown them
     warnings.simplefilter("once", NotRecorded)
 
     def stop(signum: int, frame: Any) -> None:
         nonlocal stopped
         stopped = True
+        if waiting:
+            sys.exit()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    if paths:
+        sys.exit(_train_all(paths, lambda: stopped or os.getppid() != parent))
+    while True:
+        waiting = True
+        if stopped:
+            break
+        asked = sys.stdin.readline()
+        waiting = False
+        if not asked:
+            break
+        if _train_all(json.loads(asked), lambda: stopped or os.getppid() != parent):
+            sys.exit(True)
+        if not stopped:
+            _print({"idle": True})
+
+
+def _train_all(paths: Sequence[str], stop: Callable[[], bool]) -> bool:
+    """Returns whether some run failed."""
     failed = False
     runs = [RunDirectory(Path(path)) for path in paths]
-    for run, outcome in _train(runs, lambda: stopped or os.getppid() != parent):
+    for run, outcome in _train(runs, stop):
         _say(run, _last_word(outcome))
         if isinstance(outcome, Exception) and not isinstance(outcome, RunInUse):
             run.record_failure("".join(traceback.format_exception(outcome)))
             failed = True
-    sys.exit(failed)
+    return failed
 
 
 def _train(runs: Sequence[RunDirectory], stop: Callable[[], bool]) -> Iterator[tuple[RunDirectory, Outcome]]:

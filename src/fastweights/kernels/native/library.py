@@ -84,11 +84,12 @@ def missing() -> str | None:
     except OSError as error:
         return f"the compiled core does not load ({error}): reinstall fastweights on this machine"
     sizes = [ctypes.sizeof(call) for call in (FastWeightsCall, LSTMCall, AssociativeLSTMCall)]
-    interface = getattr(library, "fw_interface", lambda: None)
-    interface.restype = ctypes.c_int64
-    if interface() != _INTERFACE << 48 | sizes[0] << 32 | sizes[1] << 16 | sizes[2]:
-        return "the compiled core is of another version: reinstall fastweights"
-    return None
+    try:
+        library.fw_interface.restype = ctypes.c_int64
+        same = library.fw_interface() == _INTERFACE << 48 | sizes[0] << 32 | sizes[1] << 16 | sizes[2]
+    except AttributeError:
+        same = False
+    return None if same else "the compiled core is of another version: reinstall fastweights"
 
 
 @functools.cache
