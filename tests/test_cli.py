@@ -1,5 +1,8 @@
-"""The command line as a user meets it: in a process of its own, by its output and its exit code."""
+"""The command line as a user meets it: by its output and its exit code."""
 
+import contextlib
+import dataclasses
+import io
 import json
 import os
 import signal
@@ -7,11 +10,14 @@ import subprocess
 import sys
 import time
 import warnings
+from unittest import mock
 
 import pytest
 
 from fastweights import cli
 from fastweights.errors import RunError
+from fastweights.experiments import _section_4_1 as section
+from fastweights.training.config import RunConfig
 from fastweights.training.records import RunDirectory
 
 TINY = [
@@ -21,9 +27,27 @@ TINY = [
 ]
 
 
-def fastweights(*arguments, **options):
+def process(*arguments, **options):
+    """The command in a process of its own, as a user runs it."""
     command = [sys.executable, "-m", "fastweights", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def fastweights(*arguments):
+    """The command in this process, which need not import torch for it: (exit code, standard output, standard error)."""
+    out, error = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["fastweights", *map(str, arguments)]),
+        mock.patch.object(warnings, "showwarning", warnings.showwarning),  # the command sets its own
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(error),
+    ):
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as exit:
+            code = exit.code or 0
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), error.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +62,7 @@ def trained(tmp_path_factory):
 def test_help_does_not_wait_for_torch():
     code = "import sys, fastweights.cli; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-    done = fastweights("--help")
+    done = process("--help")
     assert done.returncode == 0
     for word in ("reproduce", "train", "recall", "fast_weights", "irnn", "lstm"):
         assert word in done.stdout
@@ -98,22 +122,16 @@ def test_recall_answers(trained):
         (["recall", "no/such/run", "c9??c"], "no/such/run is not a run directory"),
     ],
 )
-def test_usage_errors_are_one_message_and_exit_code_2(
-    arguments, complaint, tmp_path, monkeypatch, capsys, as_installed
-):
+def test_usage_errors_are_one_message_and_exit_code_2(arguments, complaint, tmp_path, monkeypatch, as_installed):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["fastweights", *arguments])
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command sets its own
-    with pytest.raises(SystemExit) as exit:
-        cli.main()
-    said = "".join(capsys.readouterr())
-    assert exit.value.code == 2, said
-    assert complaint in said
+    done = fastweights(*arguments)
+    assert done.returncode == 2, done
+    assert complaint in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_process_exits_with_that_code_and_no_traceback(tmp_path):
-    done = fastweights("train", "--hidden-size", "-8", cwd=tmp_path)
+    done = process("train", "--hidden-size", "-8", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "fastweights: hidden_size must be at least 1, got -8\n"
 
@@ -125,7 +143,7 @@ def test_malformed_text_is_a_usage_error(trained):
 
 
 def test_a_decay_above_one_is_warned_of(tmp_path):
-    done = fastweights("train", *TINY, "--runs", tmp_path, "--updates", "1", "--cell-options", "decay", "1.01")
+    done = process("train", *TINY, "--runs", tmp_path, "--updates", "1", "--cell-options", "decay", "1.01")
     assert done.returncode == 0
     assert done.stderr.count("decay = 1.01 is above 1") == 1
     assert "loop.py" not in done.stderr
@@ -207,19 +225,14 @@ def test_a_bench_that_cannot_save_is_refused_before_it_times_anything(tmp_path):
 
 def test_reproduce_prints_the_table_saves_the_figure_and_runs_nothing_twice(tmp_path, monkeypatch):
     """The quick preset with its updates and sizes cut down; the command is otherwise the user's."""
-    code = (
-        "import dataclasses, sys\n"
-        "from fastweights.experiments import _section_4_1 as section\n"
-        "from fastweights.training import config\n"
-        "models = section.PRESETS['quick'].models | {'irnn': section.Candidates((1e-3, 3e-3))}\n"
-        "small = {'models': models, 'hidden_sizes': (50,), 'updates': 40, 'evaluate_every': 20}\n"
-        "section.PRESETS['quick'] = dataclasses.replace(section.PRESETS['quick'], **small)\n"
-        "section.RunConfig = lambda **kw: config.RunConfig(train_size=500, validation_size=50, test_size=100, **kw)\n"
-        "from fastweights.cli import main\n"
-        "main()\n"
-    )
-    command = [sys.executable, "-c", code, "reproduce", "table-1", "--output", str(tmp_path / "out")]
-    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    models = section.PRESETS["quick"].models | {"irnn": section.Candidates((1e-3, 3e-3))}
+    small = {"models": models, "hidden_sizes": (50,), "updates": 40, "evaluate_every": 20}
+    monkeypatch.setitem(section.PRESETS, "quick", dataclasses.replace(section.PRESETS["quick"], **small))
+    few = {"train_size": 500, "validation_size": 50, "test_size": 100}
+    monkeypatch.setattr(section, "RunConfig", lambda **fields: RunConfig(**few, **fields))
+    monkeypatch.chdir(tmp_path)
+    command = ["reproduce", "table-1", "--output", tmp_path / "out"]
+    first = fastweights(*command)
     assert first.returncode == 0, first.stderr
     assert "no-binding floor (61.65 %)" in " ".join(first.stdout.split())
     assert "Fast weights" in first.stdout
@@ -231,14 +244,14 @@ def test_reproduce_prints_the_table_saves_the_figure_and_runs_nothing_twice(tmp_
     assert "records of other runs" not in first.stderr
     stray = tmp_path / "out" / "runs" / "lstm-50-seed9-0123456789ab.json"
     stray.write_text("{}")
-    again = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True)
+    again = fastweights(*command, "--json")
     assert f"holds 1 records of other runs, left as they are: {stray}" in again.stderr
     assert stray.read_text() == "{}"
     table = json.loads(again.stdout)
     assert {row["cell"] for row in table["rows"]} >= {"irnn", "lstm", "fast_weights"}
     assert "updates" not in again.stderr  # no worker had anything to report
     assert os.listdir(tmp_path / "runs") == ["section-4-1"]
-    so_far = subprocess.run([*command, "--so-far"], cwd=tmp_path, capture_output=True, text=True)
+    so_far = fastweights(*command, "--so-far")
     assert "3 runs to report are over, and 0 that are known to be wanted are not" in " ".join(so_far.stderr.split())
     assert so_far.stdout == first.stdout
     assert "other runs" not in so_far.stderr

@@ -147,7 +147,8 @@ class TestRunAll:
             if "validation_error" in message:
                 trained_by.append(worker_of(run))
 
-        alone = [run_all([small(seed=seed)], tmp_path / "alone", place=place, observe=ignore)[0] for seed in (0, 1)]
+        alone = [RunDirectory.create(tmp_path / "alone", small(seed=seed)) for seed in (0, 1)]
+        assert all(train(run, stop=lambda: False, notify=lambda message: None) for run in alone)
         runs = run_all([small(seed=0), small(seed=1)], tmp_path, place=place, observe=observe, retries=0)
         assert len(set(trained_by)) == 1
         assert not is_running(trained_by[0])
