@@ -22,12 +22,18 @@ class Candidates:
     """
 
     learning_rates: _Rates | dict[int, _Rates]
-    options: tuple[dict[str, Option], ...] = ({},)
+    options: tuple[dict[str, Option], ...] | dict[int, tuple[dict[str, Option], ...]] = ({},)
     weight_decays: _Rates | dict[int, _Rates] = (0.0,)
     budget: int | dict[int, int] = 1
     """How many times the preset's updates this model gets, in the screening too."""
     screening: int | dict[int, int] = 1
     """How many times that the screening gets besides."""
+
+
+# λ and η, between which the standard preset decides.
+_STORING: tuple[dict[str, Option], ...] = tuple(
+    {"decay": decay, "fast_learning_rate": eta} for decay in (0.9, 0.95) for eta in (0.25, 0.5, 1.0)
+)
 
 
 @dataclass(frozen=True)
@@ -65,17 +71,16 @@ PRESETS = {
     # The LSTM with 50 and 100 units and the IRNN with 100 learn the training set by heart, with errors of 2 % left on
     # validation, and are offered weight decay; that pays later in training, whence the longer screening. With 100 units
     # a first one, over the other sizes' rates and less decay or none, chose 5e-3 and 0.1 for the LSTM (after 24,000
-    # updates) and 1e-3 and 0.03 for the IRNN; this one asks about more decay, and the LSTM for longer. For the
-    # associative LSTM with 100 units the first one, without decay, chose 3e-3; this one asks which decay.
+    # updates) and 1e-3 and 0.03 for the IRNN; this one asks about more decay, and the LSTM for longer. For fast weights
+    # with 50 units and the associative LSTM with 100 the first one, without decay, chose 2.5e-4, the lowest of five, at
+    # λ = 0.95 and η = 0.5, and 3e-3; this one asks about decay.
     "standard": Preset(
         models={
             "fast_weights": Candidates(
-                {
-                    20: (5e-4, 1e-3, 2e-3, 4e-3, 8e-3),
-                    50: (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
-                    100: (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
-                },
-                tuple({"decay": decay, "fast_learning_rate": eta} for decay in (0.9, 0.95) for eta in (0.25, 0.5, 1.0)),
+                {20: (5e-4, 1e-3, 2e-3, 4e-3, 8e-3), 50: (1.25e-4, 2.5e-4), 100: (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3)},
+                {20: _STORING, 50: ({"decay": 0.95, "fast_learning_rate": 0.5},), 100: _STORING},
+                weight_decays={20: (0.0,), 50: (0.0, 0.1, 0.3, 1.0), 100: (0.0,)},
+                screening={20: 1, 50: 4, 100: 1},
             ),
             "lstm": Candidates(
                 {20: (1e-3, 2e-3, 5e-3, 1e-2), 50: (1e-3, 2e-3, 5e-3, 1e-2), 100: (2e-3, 5e-3)},
@@ -154,7 +159,7 @@ def _entry(plan: Preset, cell: str, size: int) -> Entry:
                 seed=SCREENING_SEED,
             )
         )
-        for options in grid.options
+        for options in _at(size, grid.options)
         for weight_decay in _at(size, grid.weight_decays)
         for learning_rate in _at(size, grid.learning_rates)
     )
