@@ -12,7 +12,7 @@ import time
 import pytest
 
 from fastweights.errors import RunError, UsageError
-from fastweights.training import checkpoint, sweep
+from fastweights.training import checkpoint, processes, sweep
 from fastweights.training.loop import train
 from fastweights.training.manifest import grid
 from fastweights.training.processes import ending_in_words
@@ -139,31 +139,40 @@ class TestRunAll:
         assert RunDirectory.create(tmp_path, good).result()["status"] == "finished"
         assert run.error_path.read_text().count("Traceback") == 3
 
-    def test_a_process_goes_on_to_the_next_run_and_ends_with_the_last(self, tmp_path):
-        """Even if it is killed between two of them, which costs no run a retry."""
-        place, trained_by = LocalProcesses(1), []
+    def test_a_process_goes_on_to_the_next_run_and_ends_after_the_last(self, tmp_path):
+        """One that is killed between two of them costs no run a retry."""
+        pids = []
 
-        def observe(run, message):
-            if "validation_error" in message:
-                trained_by.append(worker_of(run))
+        class Place(LocalProcesses):
+            def start(self, runs, say):
+                worker = super().start(runs, say)
+                pids.append(worker._process.pid)
+                return worker
+
+        class Killing(Place):
+            def start(self, runs, say):
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)  # it is idle, for the first run is over
+                    wait_until(lambda pid=pid: not is_running(pid))
+                return super().start(runs, say)
 
         alone = [RunDirectory.create(tmp_path / "alone", small(seed=seed)) for seed in (0, 1)]
         assert all(train(run, stop=lambda: False, notify=lambda message: None) for run in alone)
-        runs = run_all([small(seed=0), small(seed=1)], tmp_path, place=place, observe=observe, retries=0)
-        assert len(set(trained_by)) == 1
-        assert not is_running(trained_by[0])
-        assert outcomes(runs) == outcomes(alone)
+        configs = [small(seed=0), small(seed=1)]
+        for place, expected in ((Place(1), 1), (Killing(1), 2)):
+            pids.clear()
+            runs = run_all(configs, tmp_path / f"{expected}", place=place, observe=ignore, retries=0)
+            assert len(pids) == 2
+            assert len(set(pids)) == expected
+            assert not any(map(is_running, pids))
+            assert outcomes(runs) == outcomes(alone)
+            assert not any(run.error_path.exists() for run in runs)
 
-        class Killing(LocalProcesses):
-            def start(self, runs, say):
-                for worker in self._workers:
-                    worker.stop()  # it is idle: the first run is over
-                    worker.wait()
-                return super().start(runs, say)
-
-        runs = run_all([small(seed=0), small(seed=1)], tmp_path / "k", place=Killing(1), observe=ignore, retries=0)
-        assert outcomes(runs) == outcomes(alone)
-        assert not any(run.error_path.exists() for run in runs)
+    def test_a_process_that_ends_before_it_is_asked_is_a_failure(self, tmp_path, monkeypatch):
+        """Which used to be told by nobody, and waited for."""
+        monkeypatch.setattr(processes.Worker, "train", lambda *arguments: False)
+        with pytest.raises(RunError, match="its process ended before it began"):
+            run_all([small()], tmp_path, place=LocalProcesses(1), observe=ignore, retries=1)
 
     def test_a_diverged_run_is_a_result(self, tmp_path):
         (run,) = run_all(

@@ -90,7 +90,7 @@ PRESETS = {
             "associative_lstm": Candidates(
                 {20: (3e-4, 1e-3, 3e-3, 1e-2), 50: (1e-3, 3e-3, 1e-2), 100: (3e-3,)},
                 ({"copies": 4, "heads": 3},),
-                weight_decays={20: (0.0,), 50: (0.0,), 100: (0.03, 0.1)},
+                weight_decays={20: (0.0,), 50: (0.0,), 100: (0.0, 0.03, 0.1)},
                 screening={20: 1, 50: 1, 100: 2},
             ),
             "irnn": Candidates(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastweights.errors import RunError, UsageError
-from fastweights.training.processes import Say, Worker
+from fastweights.training.processes import Say, Worker, start
 from fastweights.training.records import RunDirectory
 
 _LOOK_SECONDS = 1.0
@@ -156,9 +156,8 @@ def _attend(paths: list[str], key: str, topic: str, silence: float) -> list[dict
         else:
             dask_worker.log_event(topic, {**message, "key": key})
 
-    worker = _attended[key] = Worker(silence=silence)
+    worker = _attended[key] = start([RunDirectory(Path(path)) for path in paths], say, silence=silence)
     try:
-        worker.train([RunDirectory(Path(path)) for path in paths], say)
         worker.dismiss()
         worker.join()
     finally:

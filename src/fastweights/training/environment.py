@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ def describe() -> dict[str, str | int]:
     """The environment of this process, as it is kept beside every result."""
     return {
         "fastweights": version("fastweights"),
-        "commit": _commit(),
+        "commit": commit(),
         "torch": torch.__version__,
         "numpy": version("numpy"),
         "python": platform.python_version(),
@@ -53,8 +54,11 @@ def _driver() -> str:
     return told[0].strip() if told else "unknown"
 
 
-def _commit() -> str:
-    """The commit of the source tree, '+' if it was changed since; 'unknown' outside a checkout."""
+@functools.cache
+def commit() -> str:
+    """The commit of the source tree when this process first asked, '+' if it was changed since; 'unknown' outside a
+    checkout.
+    """
     here = Path(__file__).parent
     try:
         revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)

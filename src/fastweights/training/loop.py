@@ -156,6 +156,7 @@ class Trainer:
     """
 
     def __init__(self, run: RunDirectory, group: Group = ALONE) -> None:
+        environment.commit()  # now: the code that runs is what has been loaded, whatever is committed later
         self.run = run
         self.group = group
         self.config = config = run.config()

@@ -30,7 +30,7 @@ class Worker:
         self._silence = silence
         self._heard = time.monotonic()
         self._lock = threading.Lock()
-        self._over = False
+        self._dismissed = False
         self._say: Say | None = None
         """Who is told of the runs in work, if there are any."""
         self._process = subprocess.Popen(
@@ -54,19 +54,28 @@ class Worker:
         `say` is told what the worker says, from a thread, and last of all `{"ended": <what its end was>}`.
         """
         with self._lock:
-            if self._over or self._say is not None:
+            if self._dismissed or self._say is not None or self._process.poll() is not None:
                 return False
-            self._say = say
             self._heard = time.monotonic()
-        # A process that ends before it reads this is noticed like any other that ends.
-        with contextlib.suppress(BrokenPipeError):
-            print(json.dumps([str(run.path) for run in runs]), file=self._process.stdin, flush=True)
+            self._say = say  # before the process can answer
+            try:
+                print(json.dumps([str(run.path) for run in runs]), file=self._process.stdin, flush=True)
+            except BrokenPipeError:
+                self._say = None
+                return False
         return True
+
+    @property
+    def idle(self) -> bool:
+        """Whether no runs are in work."""
+        return self._say is None
 
     def dismiss(self) -> None:
         """Let the process end once the runs in work are over."""
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
+        with self._lock, contextlib.suppress(BrokenPipeError):
+            self._heard = time.monotonic()
+            self._dismissed = True
             self._process.stdin.close()
 
     def stop(self) -> None:
@@ -93,16 +102,15 @@ class Worker:
                 with contextlib.suppress(json.JSONDecodeError):
                     self._hear(json.loads(line))
 
-    def _hear(self, message: dict[str, Any]) -> None:
-        if "idle" in message:
+    def _hear(self, message: Any) -> None:
+        if isinstance(message, dict) and "idle" in message:
             self._end("its process is idle")
-        elif self._say is not None:
+        elif isinstance(message, dict) and self._say is not None:
             self._say(message)
 
-    def _end(self, how: str, *, over: bool = False) -> None:
-        """The runs in work, if any, are no longer; `over` if the process isn't either."""
+    def _end(self, how: str) -> None:
+        """The runs in work, if there are any, no longer are."""
         with self._lock:
-            self._over = over
             say, self._say = self._say, None
         if say is not None:
             say({"ended": how})
@@ -111,7 +119,7 @@ class Worker:
         hung = False
         while True:
             left = self._silence
-            if self._say is not None:
+            if self._say is not None or self._dismissed:
                 left += self._heard - time.monotonic()
             if left <= 0:
                 hung = True
@@ -124,7 +132,15 @@ class Worker:
                 continue
         self._listening.join()
         self.dismiss()
-        self._end(f"its process said nothing for {self._silence:g} s" if hung else ending_in_words(code), over=True)
+        self._end(f"its process said nothing for {self._silence:g} s" if hung else ending_in_words(code))
+
+
+def start(runs: Sequence[RunDirectory], say: Say, *, silence: float) -> Worker:
+    """A new process that trains `runs`; see `Worker`."""
+    worker = Worker(silence=silence)
+    if not worker.train(runs, say):
+        say({"ended": "its process ended before it began"})
+    return worker
 
 
 def ending_in_words(code: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from fastweights.errors import RunError, UsageError
 from fastweights.training.config import RunConfig
 from fastweights.training.population import shape
-from fastweights.training.processes import Say, Worker
+from fastweights.training.processes import Say, Worker, start
 from fastweights.training.records import RunDirectory
 
 Observe = Callable[[RunDirectory, dict[str, Any]], None]
@@ -51,7 +51,7 @@ class Place(Protocol):
         """
 
     def rest(self) -> None:
-        """No run is left for now: let go of what is kept for the next one."""
+        """No run is waiting: let go of what is kept for the next one."""
 
 
 class LocalProcesses:
@@ -71,18 +71,18 @@ class LocalProcesses:
         """See `Place`."""
         found = next((worker for worker in self._workers if worker.train(runs, say)), None)
         if found is None:
-            found = Worker(silence=self._silence)
+            found = start(runs, say, silence=self._silence)
             self._workers.append(found)
-            found.train(runs, say)
         return found
 
     def rest(self) -> None:
         """See `Place`."""
-        for worker in self._workers:
-            worker.dismiss()
-        for worker in self._workers:
+        idle = [worker for worker in self._workers if worker.idle]
+        for worker in idle:
+            worker.stop()
+        for worker in idle:
             worker.wait()
-        self._workers.clear()
+        self._workers = [worker for worker in self._workers if worker not in idle]
 
 
 def run_all(
@@ -182,11 +182,13 @@ class _Driver:
                     self._hear(*self._said.get(timeout=_LOOK_SECONDS if self._elsewhere else None))
                 self._look_elsewhere()
         finally:
-            for attempt in self._active.values():
-                attempt.stop()
-            for attempt in self._active.values():
-                attempt.wait()
-            self._place.rest()
+            try:
+                for attempt in self._active.values():
+                    attempt.stop()
+                for attempt in self._active.values():
+                    attempt.wait()
+            finally:
+                self._place.rest()
         return self._failures
 
     def _start(self, company: _Company) -> None:
@@ -199,6 +201,8 @@ class _Driver:
             del self._active[company]
             for run in company.runs:
                 self._after(run, message["ended"], company.together)
+            if not self._waiting and not self._elsewhere:
+                self._place.rest()
             return
         for run in [run for run in company.runs if message.get("run", run.path.name) == run.path.name]:
             if "failed" in message:

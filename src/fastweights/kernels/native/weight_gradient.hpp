@@ -74,9 +74,7 @@ template <class T> struct WeightGradient {
     }
 
     template <int N, int M> void add_tile(int64_t row, int64_t column, int some) {
-        V sum[N][M];
-        for (int i = 0; i < N; ++i)
-            for (int j = 0; j < M; ++j) sum[i][j] = sums[(row + i) * width + column + j];
+        V sum[N][M] = {};  // of these steps alone: a chain through all of them would round more
         for (int slot = 0; slot < some; ++slot) {
             const V *numbers = left[slot] + row, *right = turned + slot * kLanes<T> * width + column;
             for (int lane = 0; lane < kLanes<T>; ++lane, right += width)
@@ -84,7 +82,7 @@ template <class T> struct WeightGradient {
                     for (int j = 0; j < M; ++j) sum[i][j] += numbers[i][lane] * right[j];
         }
         for (int i = 0; i < N; ++i)
-            for (int j = 0; j < M; ++j) sums[(row + i) * width + column + j] = sum[i][j];
+            for (int j = 0; j < M; ++j) sums[(row + i) * width + column + j] += sum[i][j];
     }
 };
 
