@@ -73,8 +73,8 @@ PRESETS = {
     # a first one, over the other sizes' rates and less decay or none, chose 5e-3 and 0.1 for the LSTM (after 24,000
     # updates) and 1e-3 and 0.03 for the IRNN; this one asks about more decay, and the LSTM for longer. For fast weights
     # with 50 units and the associative LSTM with 100 the first one, without decay, chose 2.5e-4, the lowest of five, at
-    # λ = 0.95 and η = 0.5, and 3e-3; this one asks about decay. The latter, the slowest, then makes no mistake on
-    # validation once its rate has fallen, which it does sooner with a quarter of the updates.
+    # λ = 0.95 and η = 0.5, and 3e-3; this one asks about decay. The latter, the slowest, then makes one mistake on
+    # validation at the most once its rate has fallen, which it does sooner with a quarter of the updates.
     "standard": Preset(
         models={
             "fast_weights": Candidates(
