@@ -96,9 +96,11 @@ void sum_shares(int64_t members, int64_t batch, const void* shares, int64_t size
 }
 
 // Vectors of lanes that every thread needs to itself.
-template <class T, template <class> class Pass, class Call> int64_t scratch_width(const Call& call, bool backward) {
-    const int64_t blocks = Pass<T>::scratch_width(call), sums = WeightGradient<T>::scratch_width(call.hidden);
-    return backward && sums > blocks ? sums : blocks;
+template <class T, template <class> class Forward, template <class> class Backward, class Call>
+int64_t scratch_width(const Call& call, bool backward) {
+    if (!backward) return Forward<T>::scratch_width(call);
+    const int64_t blocks = Backward<T>::scratch_width(call), sums = WeightGradient<T>::scratch_width(call.hidden);
+    return sums > blocks ? sums : blocks;
 }
 
 template <class T> void fast_weights_forward(const FastWeightsCall& call) {
@@ -171,32 +173,32 @@ template <class T> int64_t multiply_add(int64_t rounds, T* result) {
 
 using namespace fw::FW_VARIANT;
 
-#define FW_DEFINE(T, type)                                                                                                           \
-    FW_EXPORT(void fw_fast_weights_forward, type)(const FastWeightsCall* c) { fast_weights_forward<T>(*c); }                         \
-    FW_EXPORT(void fw_fast_weights_backward, type)(const FastWeightsCall* c) { fast_weights_backward<T>(*c); }                       \
-    FW_EXPORT(int64_t fw_fast_weights_saved, type)(const FastWeightsCall* c) {                                                       \
-        return Saved<T>::size(c->hidden, c->inner_steps, c->norm_weight != nullptr, c->steps);                                       \
-    }                                                                                                                                \
-    FW_EXPORT(int64_t fw_fast_weights_scratch, type)(const FastWeightsCall* c, int64_t backward) {                                   \
-        return backward ? scratch_width<T, FastWeightsBackward>(*c, true) : scratch_width<T, FastWeightsForward>(*c, false);         \
-    }                                                                                                                                \
-    FW_EXPORT(void fw_lstm_forward, type)(const LSTMCall* c) { lstm_forward<T>(*c); }                                                \
-    FW_EXPORT(void fw_lstm_backward, type)(const LSTMCall* c) { lstm_backward<T>(*c); }                                              \
-    FW_EXPORT(int64_t fw_lstm_saved, type)(const LSTMCall* c) {                                                                      \
-        return LSTMSaved<T>::size(c->hidden, c->hh_weight != nullptr, c->steps);                                                     \
-    }                                                                                                                                \
-    FW_EXPORT(int64_t fw_lstm_scratch, type)(const LSTMCall* c, int64_t backward) {                                                  \
-        return backward ? scratch_width<T, LSTMBackward>(*c, true) : scratch_width<T, LSTMForward>(*c, false);                       \
-    }                                                                                                                                \
-    FW_EXPORT(void fw_associative_lstm_forward, type)(const AssociativeLSTMCall* c) { associative_lstm_forward<T>(*c); }             \
-    FW_EXPORT(void fw_associative_lstm_backward, type)(const AssociativeLSTMCall* c) { associative_lstm_backward<T>(*c); }           \
-    FW_EXPORT(int64_t fw_associative_lstm_saved, type)(const AssociativeLSTMCall* c) {                                               \
-        return AssociativeLSTMSaved<T>::size(AssociativeLSTMLayout(*c), c->norm_weight != nullptr, c->steps);                        \
-    }                                                                                                                                \
-    FW_EXPORT(int64_t fw_associative_lstm_scratch, type)(const AssociativeLSTMCall* c, int64_t backward) {                           \
-        return backward ? scratch_width<T, AssociativeLSTMBackward>(*c, true) : scratch_width<T, AssociativeLSTMForward>(*c, false); \
-    }                                                                                                                                \
-    FW_EXPORT(int64_t fw_multiply_add, type)(int64_t rounds, T* result) { return multiply_add<T>(rounds, result); }                  \
+#define FW_DEFINE(T, type)                                                                                                 \
+    FW_EXPORT(void fw_fast_weights_forward, type)(const FastWeightsCall* c) { fast_weights_forward<T>(*c); }               \
+    FW_EXPORT(void fw_fast_weights_backward, type)(const FastWeightsCall* c) { fast_weights_backward<T>(*c); }             \
+    FW_EXPORT(int64_t fw_fast_weights_saved, type)(const FastWeightsCall* c) {                                             \
+        return Saved<T>::size(c->hidden, c->inner_steps, c->norm_weight != nullptr, c->steps);                             \
+    }                                                                                                                      \
+    FW_EXPORT(int64_t fw_fast_weights_scratch, type)(const FastWeightsCall* c, int64_t backward) {                         \
+        return scratch_width<T, FastWeightsForward, FastWeightsBackward>(*c, backward);                                    \
+    }                                                                                                                      \
+    FW_EXPORT(void fw_lstm_forward, type)(const LSTMCall* c) { lstm_forward<T>(*c); }                                      \
+    FW_EXPORT(void fw_lstm_backward, type)(const LSTMCall* c) { lstm_backward<T>(*c); }                                    \
+    FW_EXPORT(int64_t fw_lstm_saved, type)(const LSTMCall* c) {                                                            \
+        return LSTMSaved<T>::size(c->hidden, c->hh_weight != nullptr, c->steps);                                           \
+    }                                                                                                                      \
+    FW_EXPORT(int64_t fw_lstm_scratch, type)(const LSTMCall* c, int64_t backward) {                                        \
+        return scratch_width<T, LSTMForward, LSTMBackward>(*c, backward);                                                  \
+    }                                                                                                                      \
+    FW_EXPORT(void fw_associative_lstm_forward, type)(const AssociativeLSTMCall* c) { associative_lstm_forward<T>(*c); }   \
+    FW_EXPORT(void fw_associative_lstm_backward, type)(const AssociativeLSTMCall* c) { associative_lstm_backward<T>(*c); } \
+    FW_EXPORT(int64_t fw_associative_lstm_saved, type)(const AssociativeLSTMCall* c) {                                     \
+        return AssociativeLSTMSaved<T>::size(AssociativeLSTMLayout(*c), c->norm_weight != nullptr, c->steps);              \
+    }                                                                                                                      \
+    FW_EXPORT(int64_t fw_associative_lstm_scratch, type)(const AssociativeLSTMCall* c, int64_t backward) {                 \
+        return scratch_width<T, AssociativeLSTMForward, AssociativeLSTMBackward>(*c, backward);                            \
+    }                                                                                                                      \
+    FW_EXPORT(int64_t fw_multiply_add, type)(int64_t rounds, T* result) { return multiply_add<T>(rounds, result); }        \
     FW_EXPORT(int64_t fw_lanes, type)() { return kLanes<T>; }
 
 FW_DEFINE(float, f32)
