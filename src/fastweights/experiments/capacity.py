@@ -38,7 +38,7 @@ PLANS = {
         hidden_sizes={"fast_weights": (50,), "lstm": (50,)},
         keys_first_sizes=(),
     ),
-    # 170 runs or so, 2 hours of one slow core. An associative LSTM with 50 units would add a quarter of that.
+    # 200 runs or so, 2 hours of one slow core. An associative LSTM with 100 units would add half of that.
     "standard": Plan(
         Budget((), updates=8_000, seeds=(1, 2, 3)),
         learning_rates={
@@ -50,7 +50,7 @@ PLANS = {
         hidden_sizes={
             "fast_weights": (20, 50, 100),
             "lstm": (20, 50, 100),
-            "associative_lstm": (20,),
+            "associative_lstm": (20, 50),
             "irnn": (20, 50, 100),
         },
         keys_first_sizes=(50,),
