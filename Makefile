@@ -2,6 +2,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# pip would compile every module that it installs, which takes longer than the rest of it; left alone, Python compiles
+# and keeps those that are imported.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: reproduce test lint types tests format pictures clean
 
 ## Set up .venv and run the quick reproduction of Table 1.
@@ -41,11 +46,11 @@ BUILT_FROM := pyproject.toml constraints.txt setup.py $(wildcard src/fastweights
 	src/fastweights/kernels/native/abi.h
 
 $(VENV)/.installed: $(BIN)/python $(BUILT_FROM)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(PIP) -e .
 	@touch $@
 
 $(VENV)/.installed-dev: $(BIN)/python $(BUILT_FROM)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) -e '.[dev]'
 	@touch $@
 
 clean:

@@ -5,7 +5,12 @@ Interpreted kernels are slow, so sizes are small, and matrices are made to be st
 
 import importlib.util
 import itertools
+import json
+import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -32,6 +37,7 @@ from test_kernels_fast_weights import ON_PAPER
 needs_triton = pytest.mark.skipif("triton" in missing_backends(), reason=missing_backends().get("triton", ""))
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this torch sees no GPU")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+MOST_SHARED = 227 * 2**10  # bytes that a program may have on an H100
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 
 
@@ -375,6 +381,21 @@ class TestWithoutIt:
                 torch.zeros(1, 2, 3), torch.eye(3), None, None, decay=0.9, fast_learning_rate=0.1, backend="triton"
             )
         fast_weights(torch.zeros(1, 2, 3), torch.eye(3), None, None, decay=0.9, fast_learning_rate=0.1)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+def test_the_kernels_compile_for_a_gpu_and_fit_on_it(tmp_path):
+    """An interpreter accepts what a compiler does not, a variable of two types among it."""
+    script = Path(__file__).with_name("compile_kernels.py")
+    env = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    kernels = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [kernel["name"] for kernel in kernels] == [
+        f"{name} R={hidden}" for hidden in (50, 128, 512) for name in ("forward", "backward")
+    ]
+    for kernel in kernels:
+        assert kernel["shared"] <= MOST_SHARED, kernel["name"]
 
 
 @needs_gpu
