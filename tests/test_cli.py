@@ -93,6 +93,26 @@ def test_recall_answers(trained):
     assert len(values["attended"]) == 4
 
 
+@pytest.mark.slow
+def test_a_sweep_saves_its_summary_goes_on_where_it_was_and_runs_nothing_twice(tmp_path):
+    sweep = ("sweep", *TINY, "--grid", "decay", "0.8", "0.9", "--workers", "1", "--runs", tmp_path, "--json")
+    done = fastweights(*sweep)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert sorted(each["settings"]["decay"] for each in found["combinations"]) == [0.8, 0.9]
+    summary = tmp_path / "sweep" / "summary"
+    assert f"{summary}/runs.csv" in found["saved"]
+    records = {path: path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/result.json")}
+    assert len(records) == 2
+    assert json.loads(fastweights(*sweep).stdout) == found
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/result.json")} == records
+    next(iter(records)).unlink()
+    with mock.patch("fastweights.training.sweep.run_all", side_effect=RunError("1 run failed")):
+        done = fastweights(*sweep)
+    assert (done.returncode, "1 run failed" in done.stderr) == (1, True)
+    assert "2 runs: 1 finished, 1 unfinished" in (summary / "summary.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -168,6 +188,7 @@ def test_a_folder_that_cannot_be_written_is_a_failure_with_one_message(tmp_path)
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_loses_nothing_and_the_same_command_goes_on(tmp_path):
     command = [sys.executable, "-m", "fastweights", "train", *TINY, "--runs", str(tmp_path)]
     command[command.index("60")] = "1000"
@@ -223,6 +244,7 @@ def test_a_bench_that_cannot_save_is_refused_before_it_times_anything(tmp_path):
     assert "timing" not in done.stderr
 
 
+@pytest.mark.slow
 def test_reproduce_prints_the_table_saves_the_figure_and_runs_nothing_twice(tmp_path, monkeypatch):
     """The quick preset with its updates and sizes cut down; the command is otherwise the user's."""
     models = section.PRESETS["quick"].models | {"irnn": section.Candidates((1e-3, 3e-3))}

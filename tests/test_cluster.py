@@ -18,7 +18,7 @@ from fastweights.training.sweep import LocalProcesses, run_all
 from small_runs import small, wait_until
 
 pytest.importorskip("distributed")
-pytestmark = pytest.mark.filterwarnings("ignore")  # what Dask's own parts warn of
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # what Dask's own parts warn of
 
 CONFIGS = [small(seed=seed, updates=1_000, evaluate_every=50) for seed in (0, 1, 2)]
 

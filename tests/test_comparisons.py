@@ -13,11 +13,14 @@ import finished_runs
 from fastweights import cells, experiments
 from fastweights.errors import RunError, UsageError
 from fastweights.experiments import capacity, fairness, length_transfer
+from fastweights.experiments._pictures import Strips
 from fastweights.experiments._reproduce import reproduce, so_far
 from fastweights.experiments._selection import SCREENING_SEED, Budget, best
+from fastweights.report.figures import figure_of
 from fastweights.report.files import save
 from fastweights.report.tables import markdown_table, remarks, terminal_table
 from fastweights.tasks.associative_retrieval import AssociativeRetrieval
+from fastweights.training import loop
 from fastweights.training.config import RunConfig
 from fastweights.training.loop import Score, build_model, complete
 from fastweights.training.records import RunDirectory
@@ -139,6 +142,12 @@ def test_a_diverged_run_has_no_number_and_is_counted(finish):
     assert {name for name, count in strips.without.items() if count} == {"fast_weights, without layer norm"}
 
 
+@pytest.mark.parametrize(("without", "bars"), [(0, {0.2}), (1, {0.2}), (2, {0.3}), (3, {0.3}), (4, set())])
+def test_the_bar_of_a_strip_is_a_median_in_which_runs_without_a_number_count(without, bars):
+    (axes,) = figure_of(Strips("Title", "error", {"lstm": (0.1, 0.2, 0.3)}, {"lstm": without})).axes
+    assert {line.get_ydata()[0] for line in axes.lines if line.get_linewidth() == 2} == bars
+
+
 def test_a_narrow_terminal_keeps_the_variant(finish):
     runs = [finish(config) for config in experiments.load("layer-norm").final("quick", [])]
     outcome = experiments.load("layer-norm").reduce("quick", runs)
@@ -238,6 +247,25 @@ class Pretending:
 @contextmanager
 def unobserved(name, configs):
     yield lambda run, message: None
+
+
+def test_runs_on_a_gpu_are_selected_and_reported_as_on_a_cpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(loop, "build_model", lambda config: build_model(replace(config, device="cpu")))
+    found = {}
+    for device in ("cpu", "cuda"):
+        place = Pretending(lambda config: config.learning_rate)
+        done = reproduce(
+            experiments.load("readings"), "standard", root=tmp_path, place=place, follow=unobserved, device=device
+        )
+        configs = [RunDirectory(tmp_path / name).config() for name in place.started]
+        assert {config.device for config in configs} == {device}
+        assert len(configs) == len(set(place.started)) == len(done.screened) + len(done.runs)
+        so_far_there = so_far(experiments.load("readings"), "standard", root=tmp_path, device=device)
+        assert (so_far_there.outcome, so_far_there.left) == (done.outcome, 0)
+        found[device] = [(row.error, row.settings) for row in done.outcome.rows]
+    assert found["cuda"] == found["cpu"]
+    assert len(list(tmp_path.iterdir())) == 2 * len(configs)
 
 
 # Hundreds of runs; the other tests here reduce and save some with the annotations checked.

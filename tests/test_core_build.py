@@ -53,6 +53,7 @@ def test_the_core_is_built_wherever_there_is_a_compiler():
         assert missing_backends() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the sanitizers are preloaded as on Linux")
 def test_address_and_undefined_behaviour_sanitizers_find_nothing(tmp_path):
     if COMPILER is None:

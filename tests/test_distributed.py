@@ -15,6 +15,8 @@ from fastweights.training.loop import Trainer, train
 from fastweights.training.records import RunDirectory
 from small_runs import SMALL, is_running, small, wait_until
 
+pytestmark = pytest.mark.slow
+
 # Updates in float64, so that only the order of the sums differs from one process.
 UPDATES = """
 import sys

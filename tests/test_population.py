@@ -363,6 +363,7 @@ class TestRuns:
         assert [bits(run) for run in runs] == [bits(run) for run in undisturbed]
 
 
+@pytest.mark.slow
 class TestSweep:
     def processes(self, folder, configs, population, **options):
         """Run names, process by process, as they are started; and the runs."""

@@ -110,6 +110,7 @@ class TestManifest:
             grid(SMALL, fields, seeds)
 
 
+@pytest.mark.slow
 class TestRunAll:
     def test_runs_are_brought_to_their_end_once(self, tmp_path):
         configs = [small(seed=seed) for seed in (0, 1, 0)]
@@ -213,6 +214,7 @@ def test_every_end_of_a_process_has_words(code, words):
 
 
 # Long runs; the other tests here and test_training.py make short ones with the annotations checked.
+@pytest.mark.slow
 @pytest.mark.usefixtures("as_installed")
 class TestFaults:
     """Each compares with the same sweep left alone."""

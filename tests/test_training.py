@@ -354,6 +354,7 @@ class TestBackends:
 
 
 # Long runs of what the other tests call with its annotations checked.
+@pytest.mark.slow
 @pytest.mark.usefixtures("as_installed")
 class TestResume:
     @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Trained weights on sequences of another kind."""
 
+import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -32,6 +34,16 @@ def test_elsewhere_it_errs_where_its_answers_are_wrong(run, pairs):
     test = task.split("test", 50, run.config().data_seed)
     answers = [recall(run, task.decode(tokens)) for tokens in test.tokens]
     assert score_elsewhere(run, options).errors == sum(answer.value != answer.expected for answer in answers)
+
+
+def test_a_run_from_a_gpu_answers_on_a_cpu(run):
+    """By a backend that runs there."""
+    expected = recall(run, "a1b2??a"), score_elsewhere(run, {"num_pairs": 1})
+    config = run.config()
+    there = replace(config, device="cuda", cell_options={**config.cell_options, "backend": "triton"})
+    (run.path / "config.json").write_text(json.dumps(there.to_dict()))
+    (run.path / "elsewhere.json").unlink()
+    assert (recall(run, "a1b2??a"), score_elsewhere(run, {"num_pairs": 1})) == expected
 
 
 def test_a_run_without_an_evaluation_has_no_score(run):

@@ -383,6 +383,7 @@ class TestWithoutIt:
         fast_weights(torch.zeros(1, 2, 3), torch.eye(3), None, None, decay=0.9, fast_learning_rate=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 def test_the_kernels_compile_for_a_gpu_and_fit_on_it(tmp_path):
     """An interpreter accepts what a compiler does not, a variable of two types among it."""

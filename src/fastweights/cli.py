@@ -73,6 +73,8 @@ class Reproduce:
     """Runs trained at the same time, one thread each."""
     scheduler: str | None = None
     """Address of a Dask scheduler, whose cluster trains the runs instead."""
+    device: Device = "cpu"
+    """Where the runs are trained; on cuda, --workers 1 --population 5 trains the seeds of a row at once."""
     population: int = 1
     """Most runs of one shape, as seeds or learning rates of one cell, that a process trains at once: for GPUs, for on a
     CPU they gain nothing (results/population)."""
@@ -95,7 +97,7 @@ class Reproduce:
 
         root = self.runs / experiment.runs_folder
         if self.so_far:
-            found = so_far(experiment, self.preset, root=root)
+            found = so_far(experiment, self.preset, root=root, device=self.device)
             over = f"so far: {len(found.runs)} runs to report are over"
             _messages.print(f"{over}, and {found.left} that are known to be wanted are not")
         else:
@@ -106,6 +108,7 @@ class Reproduce:
                     root=root,
                     place=place,
                     follow=follow(_messages),
+                    device=self.device,
                     population=self.population,
                 )
         outcome, output = found.outcome, self.output or root / f"{self.experiment}-{self.preset}"
@@ -237,7 +240,7 @@ class Sweep:
                         pass
             except (RunError, KeyboardInterrupt):
                 if begun:
-                    _print_sweep(list(begun.values()), None, self.json)
+                    _print_sweep(list(begun.values()), root / "summary", self.json)
                 raise
         _print_sweep(list(begun.values()), root / "summary", self.json)
 
@@ -265,13 +268,13 @@ class Report:
         _print_sweep(runs, self.output or self.folder / "summary", self.json)
 
 
-def _print_sweep(runs: Sequence[RunDirectory], folder: Path | None, as_json: bool) -> None:
-    """Print the summary, and save it in `folder` if there is one."""
+def _print_sweep(runs: Sequence[RunDirectory], folder: Path, as_json: bool) -> None:
+    """Save the summary in `folder` and print it."""
     from fastweights.experiments._sweep import summarise
     from fastweights.report.sweeps import save, summary, terminal_table, values
 
     sweep = summarise(runs)
-    saved = [] if folder is None else save(sweep, folder)
+    saved = save(sweep, folder)
     if as_json:
         print(json.dumps(values(sweep) | {"saved": [str(path) for path in saved]}, indent=2))
         return

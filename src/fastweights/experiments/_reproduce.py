@@ -10,8 +10,8 @@ from pathlib import Path
 
 from fastweights.errors import RunError
 from fastweights.experiments.base import Experiment, Outcome
-from fastweights.training.config import RunConfig
-from fastweights.training.loop import complete
+from fastweights.training.config import Device, RunConfig
+from fastweights.training.loop import on_device
 from fastweights.training.records import RunDirectory
 from fastweights.training.sweep import Follow, Place, run_all
 
@@ -36,16 +36,17 @@ def reproduce(
     root: Path,
     place: Place,
     follow: Follow,
+    device: Device = "cpu",
     population: int = 1,
 ) -> Reproduction:
     """Bring all runs of a preset to their end, resuming what is there, and reduce them.
 
     `follow` opens what observes each of the stages: "screening", "runs", and "further runs" as often as there are any.
-    `population` is that of `run_all`.
+    All are trained on `device`; `population` is that of `run_all`.
     """
 
     def stage(name: str, configs: list[RunConfig]) -> list[RunDirectory]:
-        completed = [complete(config) for config in configs]
+        completed = [on_device(config, device) for config in configs]
         with follow(name, completed) as observe:
             return run_all(completed, root, place=place, observe=observe, population=population)
 
@@ -57,15 +58,16 @@ def reproduce(
     return Reproduction(experiment.reduce(preset, runs), runs, screened, left=0)
 
 
-def so_far(experiment: Experiment, preset: str, *, root: Path) -> Reproduction:
-    """Reduce the runs of a preset that are over, and start none; rows without any are left out.
+def so_far(experiment: Experiment, preset: str, *, root: Path, device: Device = "cpu") -> Reproduction:
+    """Reduce the runs of a preset on this device that are over, and start none; rows without any are left out.
 
     Raises:
         RunError: none is over.
     """
 
     def of(configs: list[RunConfig]) -> dict[str, RunDirectory]:
-        return {config.run_id: RunDirectory(root / config.run_id) for config in map(complete, configs)}
+        completed = [on_device(config, device) for config in configs]
+        return {config.run_id: RunDirectory(root / config.run_id) for config in completed}
 
     def over(runs: dict[str, RunDirectory]) -> list[RunDirectory]:
         return [run for run in runs.values() if run.is_over()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from fastweights.experiments.base import Experiment, result_of
 from fastweights.training.config import RunConfig
-from fastweights.training.loop import complete
+from fastweights.training.loop import complete, on_device
 from fastweights.training.records import RunDirectory
 
 SCREENING_SEED = 0
@@ -75,7 +75,8 @@ class SelectedByValidation(Experiment):
         return [candidate for entry in entries if len(entry.candidates) > 1 for candidate in entry.candidates]
 
     def final(self, preset: str, screened: Sequence[RunDirectory]) -> list[RunConfig]:
-        by_id = {run.path.name: run for run in screened}
+        # Entries know nothing of devices; their candidates may have been run on another one.
+        by_id = {on_device(run.config(), "cpu").run_id: run for run in screened}
         return [config for entry in self.entries(preset) for config in entry.reported(by_id)]
 
 

@@ -109,8 +109,10 @@ def _draw_strips(axes: Axes, picture: Strips) -> None:
         colour = _COLOURS.get(name, "#0072B2")
         spread = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else np.zeros(len(values))
         axes.plot(spread + place, values, "o", color=colour, alpha=0.75, markersize=5)
-        if values:
-            axes.plot([place - 0.25, place + 0.25], 2 * [median_low(values)], color=colour, linewidth=2)
+        # In the median a run without a number counts as infinite.
+        middle = median_low([*values, *[math.inf] * picture.without.get(name, 0)] or [math.inf])
+        if math.isfinite(middle):
+            axes.plot([place - 0.25, place + 0.25], [middle, middle], color=colour, linewidth=2)
         if (published := picture.published.get(name)) is not None:
             axes.plot(place, published, "D", color="black", fillstyle="none", markersize=7)
     names = [

@@ -22,6 +22,7 @@ _COLUMNS = (
         "verdict",
         "≤ 1 %",
         "updates to 1 %",
+        "s to 1 %",
         "NLL",
         "updates",
         "s",
@@ -77,8 +78,8 @@ def remarks(outcome: Outcome) -> list[str]:
         if row.floor_remark:
             facts.append(row.floor_remark)
         if row.runs > 1 and row.errors:
-            spread = f"{100 * row.errors[0]:.2f}–{100 * row.errors[-1]:.2f} %"
-            facts.append(f"median of {row.runs} seeds, {spread}")
+            each = ", ".join(f"{100 * error:.2f}" for error in row.errors)
+            facts.append(f"median of {row.runs} seeds: {each} %")
         facts += [f"diverged ({reason})" for reason in row.diverged]
         if row.remark:
             facts.append(row.remark)
@@ -119,6 +120,7 @@ def _cells(row: Row) -> dict[str, str]:
         row.verdict or _NOTHING,
         f"{row.successes}/{row.runs}",
         _NOTHING if row.updates_to_success is None else f"{row.updates_to_success:,.0f}",
+        _number(row.seconds_to_success, digits=0),
         _number(row.nll, digits=3),
         f"{row.updates:,}",
         f"{row.seconds:.0f}",

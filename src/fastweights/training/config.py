@@ -142,7 +142,9 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return dataclasses.asdict(self)
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        # Copies of what a caller could change.
+        return {**values, "cell_options": dict(self.cell_options), "task_options": dict(self.task_options)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunConfig:

@@ -23,7 +23,7 @@ from fastweights.errors import RunError, UsageError
 from fastweights.model import SequenceClassifier
 from fastweights.tasks.base import Task
 from fastweights.training import checkpoint, environment, options
-from fastweights.training.config import RunConfig, Schedule
+from fastweights.training.config import Device, RunConfig, Schedule
 from fastweights.training.distributed import ALONE, Group
 from fastweights.training.evaluation import Score, evaluate
 from fastweights.training.options import Option
@@ -63,6 +63,17 @@ def complete(config: RunConfig) -> RunConfig:
     values = config.to_dict()
     cell_options, task_options = _options_in_full(json.dumps({name: values[name] for name in _SHAPES_THE_MODEL}))
     return dataclasses.replace(config, cell_options=dict(cell_options), task_options=dict(task_options))
+
+
+def on_device(config: RunConfig, device: Device) -> RunConfig:
+    """`config`, complete, on another device; its layer's backend is resolved anew, for not all run on both.
+
+    Raises UsageError as `complete` does.
+    """
+    if config.device != device:
+        options_left = {name: value for name, value in config.cell_options.items() if name != "backend"}
+        config = dataclasses.replace(config, device=device, cell_options=options_left)
+    return complete(config)
 
 
 _SHAPES_THE_MODEL = (

@@ -14,6 +14,8 @@ from fastweights.training.config import RunConfig
 from fastweights.training.loop import complete
 from fastweights.training.options import Option
 
+_TYPES = get_type_hints(RunConfig)
+
 
 def grid(base: RunConfig, fields: Mapping[str, Sequence[Option]], seeds: Sequence[int]) -> list[RunConfig]:
     """All combinations, the last field varying fastest but for the seeds, in an order that only the arguments decide.
@@ -43,7 +45,7 @@ def grid(base: RunConfig, fields: Mapping[str, Sequence[Option]], seeds: Sequenc
 
 def settings(config: RunConfig) -> dict[str, Option | None]:
     """All settings of a run by the names that a grid gives them, options of the cell and the task among the fields."""
-    fields = dataclasses.asdict(config)
+    fields = config.to_dict()
     return {**fields.pop("cell_options"), **fields.pop("task_options"), **fields}
 
 
@@ -81,10 +83,9 @@ def parse_ranges(given: Sequence[tuple[str, float, float]]) -> dict[str, tuple[f
 
 def _varied(base: RunConfig, values: Mapping[str, Option]) -> RunConfig:
     """`base` with other values of some fields, options of its cell or options of its task."""
-    hints = get_type_hints(RunConfig)
-    fields = hints.keys() - {"cell_options", "task_options"}
+    fields = _TYPES.keys() - {"cell_options", "task_options"}
     changes: dict[str, Any] = {
-        name: options.checked(name, value, hints[name]) for name, value in values.items() if name in fields
+        name: options.checked(name, value, _TYPES[name]) for name, value in values.items() if name in fields
     }
     if changes.get("early_updates") == 0:  # then early_train_size is for the other values of the grid
         changes["early_train_size"] = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -11,7 +10,7 @@ from torch.nn.functional import embedding
 from fastweights.cells.fast_weights import FastWeightRNN
 from fastweights.errors import RunError
 from fastweights.training import checkpoint
-from fastweights.training.loop import build_model, build_task
+from fastweights.training.loop import build_model, build_task, on_device
 from fastweights.training.records import RunDirectory
 
 
@@ -44,7 +43,7 @@ def recall(run: RunDirectory, text: str) -> Answer:
         UsageError: the text is malformed.
         RunError: the run has no evaluated weights yet, or they cannot be read.
     """
-    config = replace(run.config(), device="cpu")
+    config = on_device(run.config(), "cpu")
     task = build_task(config)
     tokens = task.encode(text)
     saved = checkpoint.load(run.path)

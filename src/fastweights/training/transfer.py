@@ -9,7 +9,7 @@ import torch
 from fastweights.training import checkpoint, environment
 from fastweights.training.config import RunConfig
 from fastweights.training.evaluation import Score, evaluate
-from fastweights.training.loop import build_model, build_task
+from fastweights.training.loop import build_model, build_task, on_device
 from fastweights.training.options import Option
 from fastweights.training.records import RunDirectory
 
@@ -36,7 +36,7 @@ def score_elsewhere(run: RunDirectory, task_options: dict[str, Option]) -> Score
 
 
 def _score(run: RunDirectory, task_options: dict[str, Option]) -> Score | None:
-    config = replace(run.config(), device="cpu")
+    config = on_device(run.config(), "cpu")
     saved = checkpoint.load(run.path)
     if saved is None or saved.best is None:
         return None
