@@ -19,9 +19,9 @@ MODELS = ("irnn", "lstm")
 HIDDEN_SIZE = 100
 TRAIN_SIZE = 1_000_000
 SEEDS = (1, 2, 3)
-# On a million sequences, each of which returns a tenth as often, the IRNN had bound nothing after 100,000 updates with
-# one seed and after 313,000 with another. On 100,000, all five seeds have begun to within 40,000, a twelfth of their
-# budget; so for the first tenth of it, it sees only so many.
+# On a million sequences, each of which returns a tenth as often, the IRNN with the settings of Table 1 had bound nothing
+# after 100,000 updates with one seed and after 313,000 with another. On 100,000, all five seeds have begun to within
+# 40,000, a twelfth of their budget; so for the first tenth of it, it sees only so many.
 EARLY_TRAIN_SIZE = 100_000
 
 
@@ -29,8 +29,8 @@ class TrainingData(Section41):
     """Question: has a baseline with errors left learned the wrong thing, or the right one from too few sequences?
 
     Its runs of Table 1, on the paper's 100,000 training sequences, and the same on ten times as many, with the settings
-    that validation chose for the former and as many updates. The IRNN, which else does not begin to bind, is begun on
-    100,000 of them.
+    that validation chose for the former and as many updates. The IRNN, which with these settings did not begin to bind
+    in time, is begun on 100,000 of them.
     """
 
     hidden_sizes = (HIDDEN_SIZE,)
