@@ -25,7 +25,7 @@ BENCH = ROOT / "results" / "bench" / "cpu"
 GPU = "nvidia-h100-80gb-hbm3"
 # Every committed table, and the page that shows it whole.
 REPRODUCED = {
-    "table-1/quick": "README.md",
+    "table-1/quick": "docs/reproduction.md",
     "table-1/standard": "docs/reproduction.md",
     "fairness/standard": "docs/reproduction.md",
     "layer-norm/standard": "docs/reproduction.md",

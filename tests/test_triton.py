@@ -430,7 +430,8 @@ class TestOnAGPU:
 
         def run():
             results = call_fast_weights(arguments, backend="triton")
-            return [*results, *torch.autograd.grad(results, list(arguments.values()), upstream)]
+            gradients = torch.autograd.grad(results, list(arguments.values()), upstream)
+            return [*(result.detach() for result in results), *gradients]  # no graph of one stream lives on in another
 
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())

@@ -22,6 +22,8 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 MOST_UNITS = 512
 # As many bytes of one matrix as the registers of a multiprocessor hold beside the others.
 _ON_CHIP_BYTES = 64 * 2**10
+# Of one matrix in the registers of a warp, half of all there are, where many sequences are to be done at once.
+_BYTES_OF_A_WARP = 16 * 2**10
 _CHUNK_ON_CHIP, _CHUNK_STREAMED = 16, 64
 # The side of a tile of a product on the chip.
 _SIDE = 32
@@ -50,7 +52,8 @@ def missing() -> str | None:
 class _Plan(NamedTuple):
     """How the kernels run a hidden size: it depends on that and the number type alone, so that no B or T compiles anew.
 
-    Nothing is tuned when it runs, either: equal input gives equal bits.
+    Which of the numbers of warps they take depends on whether there are several members, and on the kernel. Nothing is
+    tuned when it runs, either: equal input gives equal bits.
     """
 
     on_chip: bool
@@ -58,16 +61,23 @@ class _Plan(NamedTuple):
     """Units, up to a power of two."""
     chunk: int
     """Steps between two copies of A that the backward pass starts from."""
-    warps: int
     rows: int
     """Of a streamed matrix, read at once."""
+    warps: int
+    """Of a program, for a sequence to be done soon."""
+    warps_of_many: int
+    """Of a program, for as many sequences as possible to be done at once: a multiprocessor holds more programs."""
+    warps_back: int
+    """Of a program of the backward pass that holds three matrices."""
 
     @classmethod
     def of(cls, hidden: int, dtype: torch.dtype) -> _Plan:
         block = max(16, 1 << (hidden - 1).bit_length())
         if block * block * dtype.itemsize <= _ON_CHIP_BYTES:
-            return cls(True, block, _CHUNK_ON_CHIP, block // 16, block)
-        return cls(False, block, _CHUNK_STREAMED, 8 if block <= 256 else 16, 8192 // block)
+            of_many = max(1, block * block * dtype.itemsize // _BYTES_OF_A_WARP)
+            return cls(True, block, _CHUNK_ON_CHIP, block, block // 16, of_many, min(8, block // 8))
+        warps = 8 if block <= 256 else 16
+        return cls(False, block, _CHUNK_STREAMED, 8192 // block, warps, warps, warps)
 
 
 def _accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -162,7 +172,7 @@ def forward(
             "PRECISION": "tf32" if _allows_tf32(wide) else "ieee",
         }
     kernel = (triton_on_chip if plan.on_chip else triton_streamed).forward
-    _launch(kernel, sequences, plan.warps, z, arguments)
+    _launch(kernel, sequences, plan.warps_of_many if lead else plan.warps, z, arguments)
     if final and not memory and not plan.on_chip:
         A.zero_()
     if A0 is not None:
@@ -216,7 +226,7 @@ def backward(
     one_block = not has_A0 and few
     pairs = 1 << (triton_backward.BLOCK_STEPS * inner_steps - 1).bit_length()
     carried = memory and not plan.on_chip and not one_block  # whether M outlives a block of steps in memory
-    scratch = 1 + triton_backward.BLOCK_STEPS * (1 + inner_steps)
+    scratch = plan.chunk + (1 + triton_backward.BLOCK_STEPS * (1 + inner_steps)) * hidden
     arguments = {
         "weight": weight_hh,
         "gain": _given(norm_weight, saved),
@@ -227,7 +237,7 @@ def backward(
         "d_out": _given(d_out, saved),
         "d_h": _given(d_h, saved),
         "M": new(sequences if carried else 0, hidden, hidden) if d_A_both is None else d_A_both,
-        "scratch": new(sequences if memory or not plan.on_chip else 0, scratch, hidden),
+        "scratch": new(sequences if memory or not plan.on_chip else 0, scratch),
         "d_z": d_z,
         "d_h0": d_h0,
         "d_gain": d_norm[0],
@@ -251,7 +261,10 @@ def backward(
         "FEW_PAIRS": pairs * plan.block * wide.itemsize <= _MOST_BYTES_OF_PAIRS,
         "PRECISION": "tf32" if _allows_tf32(wide) else "ieee",
     }
-    _launch(triton_backward.backward, sequences, plan.warps, saved, arguments)
+    warps = plan.warps_of_many if lead else plan.warps
+    if memory and not one_block:
+        warps = plan.warps_back
+    _launch(triton_backward.backward, sequences, warps, saved, arguments)
     d_W = _weight_gradient(d_z.view(members, -1, hidden), saved.view(members, -1))
     d_A0 = new(*lead, batch, 0, 0)
     if has_A0:

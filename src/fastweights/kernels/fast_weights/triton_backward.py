@@ -14,6 +14,7 @@ import triton.language as tl
 from fastweights.kernels.fast_weights.triton_on_chip import SIZES
 from fastweights.kernels.fast_weights.triton_parts import (
     attend,
+    folded,
     length_of,
     normalise_backward,
     power,
@@ -155,11 +156,11 @@ def backward(
     """The gradients of z and h(0) of one sequence, its shares of those of gain and bias, and with INITIAL_A the ū.
 
     `M` is memory of a sequence's own, (P·B, R, R), with GIVEN_A to begin with the gradient of A(T) and its transpose
-    together; `scratch` too, (P·B, 1 + BLOCK_STEPS (1 + S), R) numbers. PAIRS is BLOCK_STEPS · S, up to a power of two.
-    ONE_BLOCK: there are at most BLOCK_STEPS steps, and A is zero before them. `one` is 1, which the compiler must not
-    know: it would lay the tile of dot products out for loading, with all threads of a warp along the sum.
+    together; `scratch` too, CHUNK + (1 + BLOCK_STEPS (1 + S)) R numbers each. PAIRS is BLOCK_STEPS · S, up to a power
+    of two. ONE_BLOCK: there are at most BLOCK_STEPS steps, and A is zero before them. `one` is 1, which the compiler
+    must not know: it would lay the tile of dot products out for loading, with all threads of a warp along the sum.
     """
-    HOLD_M: tl.constexpr = ON_CHIP and not ONE_BLOCK  # in registers
+    HOLD_M: tl.constexpr = ON_CHIP and MEMORY and not ONE_BLOCK  # in registers
     sequence = tl.program_id(0).to(tl.int64)
     member = sequence // batch
     own = sequence - member * batch  # within the member
@@ -191,7 +192,10 @@ def backward(
     if INITIAL_A:
         d_sums += sequence * steps * S * R
     M += sequence * R * R
-    place = scratch + sequence * (1 + _STEPS * (1 + S)) * R
+    powers = scratch + sequence * (
+        CHUNK + (1 + _STEPS * (1 + S)) * R
+    )  # of λ; to read one costs less than to work it out
+    place = powers + CHUNK
     products = place + R
     pairs = products + _STEPS * R
     dh = tl.zeros([BLOCK], TYPE)
@@ -214,9 +218,14 @@ def backward(
         next_normed = tl.load(normed + (newest * S + S - 1) * R + units, mask=inside, other=0.0)
         next_inverse = tl.load(inverse + newest * S + S - 1)
     if HOLD_M:
-        held = tl.zeros([BLOCK, BLOCK], TYPE)
+        # Zeros, too, are loaded, so to say: what is loaded has the layout of W, which saves vectors another exchange.
+        held = tl.load(M + entries, mask=square & (GIVEN_A or steps < 0), other=0.0)
         if GIVEN_A:
-            held = tl.load(M + entries, mask=square, other=0.0)
+            dh += rate * product(held, h, BLOCK)
+    if MEMORY:
+        exponents = tl.arange(0, CHUNK)
+        tl.store(powers + exponents, power(decay, exponents))
+        tl.debug_barrier()
     i = tl.arange(0, _STEPS)
     pair = tl.arange(0, PAIRS)
     blocks = tl.cdiv(count, _STEPS)
@@ -235,9 +244,9 @@ def backward(
             first = tl.cast(begin, tl.int64)
             there = (i < within - 1)[:, None] & inside[None, :]
             H = tl.load(hidden + (first + 1 + i)[:, None] * R + units[None, :], mask=there, other=0.0)
-            there = (i < within - 1)[None, :] & inside[:, None]
-            H_dots = tl.load(hidden + (first + 1 + i)[None, :] * R + (units * one)[:, None], mask=there, other=0.0)
             if not HOLD_M:
+                there = (i < within - 1)[None, :] & inside[:, None]
+                H_dots = tl.load(hidden + (first + 1 + i)[None, :] * R + (units * one)[:, None], mask=there, other=0.0)
                 if (GIVEN_A or not ONE_BLOCK) and known:
                     project(M, hidden, last, begin, count, products, R, SIDE, TYPE, PRECISION)
                 there = (pair < within * S)[:, None] & inside[None, :]
@@ -267,17 +276,17 @@ def backward(
                 next_out = tl.load(d_out + earlier * R + units, mask=inside, other=0.0)
             if MEMORY:
                 if HOLD_M:
-                    recalled = product(held, h, BLOCK)
                     held *= decay
                 else:
                     now = i[None, :] == j
                     onto_q, onto_u = sums(tl.where(now, q_h, 0.0), tl.where(now, u_h, 0.0), 1)
-                    weights = tl.where(pair >= (j + 1) * S, power(decay, tl.maximum(pair // S - j - 1, 0)), 0.0)
+                    since = pair // S - j - 1
+                    weights = tl.load(powers + tl.maximum(since, 0), mask=since >= 0, other=0.0)
                     recalled = tl.sum(U * (weights * onto_q)[:, None] + Q * (weights * onto_u)[:, None], 0)
                     if GIVEN_A or not ONE_BLOCK:
-                        recalled += power(decay, within - 1 - j) * projected
-                dh += rate * recalled
-                fading = tl.where(i < j, rate * power(decay, tl.maximum(j - 1 - i, 0)), 0.0)
+                        recalled += tl.load(powers + within - 1 - j) * projected
+                    dh += rate * recalled
+                fading = rate * tl.load(powers + tl.maximum(j - 1 - i, 0), mask=i < j, other=0.0)
             dz = tl.zeros([BLOCK], TYPE)
             for back in range(S):
                 s = S - 1 - back
@@ -297,32 +306,40 @@ def backward(
                     tl.store(d_sums + (at * S + s) * R + units, du, mask=inside)
                 dh = tl.zeros([BLOCK], TYPE)
                 if MEMORY:
-                    dots = tl.sum(H_dots * du[:, None], 0)
                     if HOLD_M:
+                        # Without a tile of its own: there are hardly registers for it.
+                        dots = tl.sum(H * du[None, :], 1)
                         held += du[:, None] * query[None, :] + query[:, None] * du[None, :]
                     else:
+                        dots = tl.sum(H_dots * du[:, None], 0)
                         this_pair = pair[:, None] == j * S + s
                         u_h = tl.where(this_pair, dots[None, :], u_h)
                         U = tl.where(this_pair, du[None, :], U)
-                    dh = tl.sum(H * (fading * dots)[:, None], 0)
-                    if ON_CHIP:
-                        if not ONE_BLOCK:
-                            dh += power(decay, offset + j) * product(A_k, du, BLOCK)
-                    else:
+                    attended = folded(H * (fading * dots)[:, None], _STEPS, BLOCK)
+                    if HOLD_M:
+                        attended += tl.load(powers + offset + j) * folded(A_k * du[:, None], BLOCK, BLOCK)
+                    dh = tl.sum(attended, 0)
+                    if not ON_CHIP:
                         this = pairs + (j * S + s) * R
                         share(this, du, units, inside)
                         if offset > 0:  # what lies in the chunk before this block
                             before_block = hidden + (first - offset + 1) * R
-                            dh += power(decay, j) * attend(
+                            dh += tl.load(powers + j) * attend(
                                 before_block, offset, du, decay, rate, units, inside, R, _STEPS
                             )
                         if INITIAL_A or chunk > 0:
-                            dh += power(decay, offset + j) * streamed_product(A, this, units, inside, R, BLOCK, ROWS)
+                            dh += tl.load(powers + offset + j) * streamed_product(
+                                A, this, units, inside, R, BLOCK, ROWS
+                            )
                 h = query
             dz += dh * slope(h, TANH)
             tl.store(d_z + at * R + units, dz, mask=inside)
             if ON_CHIP:
-                dh = product(W, dz, BLOCK)
+                driven = folded(W * dz[:, None], BLOCK, BLOCK)
+                if HOLD_M:
+                    # What A(t−1) stored; h(0) is not stored.
+                    driven += tl.where(at > 0, rate * folded(held * before[:, None], BLOCK, BLOCK), 0.0)
+                dh = tl.sum(driven, 0)
             else:
                 share(place, dz, units, inside)
                 dh = streamed_product(weight, place, units, inside, R, BLOCK, ROWS)

@@ -77,10 +77,19 @@ def normalise_backward(gradient, normed, inverse, inside, R: tl.constexpr):
 
 @triton.jit
 @no_type_check
+def folded(terms, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    """Sums of every eighth of ROWS rows, (8, BLOCK): what a thread adds up without the others.
+
+    Several products whose sum is wanted are added in this form, for one exchange among the threads instead of one each.
+    """
+    return tl.sum(tl.reshape(terms, [ROWS // 8, 8, BLOCK]), 0)
+
+
+@triton.jit
+@no_type_check
 def product(transposed, x, BLOCK: tl.constexpr):
     """Σ_j transposed[j, i] x[j], in a few sums side by side, for one alone would wait for itself at every term."""
-    terms = tl.reshape(transposed * x[:, None], [BLOCK // 8, 8, BLOCK])
-    return tl.sum(tl.sum(terms, 0), 0)
+    return tl.sum(folded(transposed * x[:, None], BLOCK, BLOCK), 0)
 
 
 @triton.jit
