@@ -276,6 +276,8 @@ class TestTargets:
     MADE_UP = (
         measurement("ours", "forward", 1.5e-3),
         measurement("ours", BOTH, 4e-3),
+        measurement("ours, CUDA graph", "forward", 1e-3),
+        measurement("ours, CUDA graph", BOTH, 3.048e-3),
         measurement("eager explicit A", BOTH, 0.2),
         measurement("eager explicit A, CUDA graph", BOTH, None, skipped="no room"),
         measurement("our layer", BOTH, 5e-3, scope="layer"),
@@ -288,11 +290,12 @@ class TestTargets:
     )
 
     def test_they_follow_from_the_times(self):
-        forward, backward, eager, graphed, exact, tf32, large = targets.outcomes(self.MADE_UP)
+        forward, _, backward, graph, eager, graphed, exact, tf32, large = targets.outcomes(self.MADE_UP)
         assert forward.measured[50] == pytest.approx(1500 / 1024)
         assert forward.reached(50) is True  # at most 1.5 µs
         assert backward.measured[50] == pytest.approx(2500 / 1024)
         assert backward.reached(50) is True  # at most 3 µs
+        assert graph.measured[50] == pytest.approx(2)
         assert eager.measured[50] == pytest.approx(50)
         assert exact.measured[50] == pytest.approx(0.8)
         assert exact.reached(50) is False  # at least as fast

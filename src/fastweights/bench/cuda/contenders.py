@@ -24,7 +24,7 @@ _MOST_STREAMED = 2**39
 # Past this no program holds A on the chip; ours, too, streams it.
 _ON_CHIP = 128
 
-OURS, OUR_LAYER = "ours", "our layer"
+OURS, OURS_GRAPHED, OUR_LAYER = "ours", "ours, CUDA graph", "our layer"
 EAGER, GRAPHED_EAGER = "eager explicit A", "eager explicit A, CUDA graph"
 CUDNN_LSTM, CUDNN_LSTM_TF32 = "cuDNN LSTM", "cuDNN LSTM, TF32"
 
@@ -160,7 +160,7 @@ def _side_stream() -> torch.cuda.Stream:
 def contenders(point: Point, ours: kernels.Backend) -> list[Contender]:
     """Everything that is compared at this size but torch.compile. Of populations, what can run one in one call."""
     attention = Recurrence("eager attention", "attention")
-    own = [Recurrence(OURS, ours), Recurrence(f"{OURS}, CUDA graph", ours, graphed=True)]
+    own = [Recurrence(OURS, ours), Recurrence(OURS_GRAPHED, ours, graphed=True)]
     if point.members > 1:
         return [attention, *own]
     return [

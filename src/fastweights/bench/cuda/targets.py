@@ -12,6 +12,7 @@ from fastweights.bench.cuda.contenders import (
     GRAPHED_EAGER,
     OUR_LAYER,
     OURS,
+    OURS_GRAPHED,
 )
 from fastweights.bench.cuda.points import TARGET_BATCH, TARGET_STEPS, Point
 from fastweights.bench.cuda.run import Measurement
@@ -44,7 +45,7 @@ class Outcome:
 
 
 def outcomes(measurements: Sequence[Measurement]) -> list[Outcome]:
-    """Every aim beside what was measured, at B = 128 and T = 1024, as called from Python."""
+    """Every aim beside what was measured, at B = 128 and T = 1024: called from Python but where a row names a graph."""
     taken = {(m.contender, m.which, m.point): m.seconds for m in measurements}
 
     def seconds_at(hidden_size: int) -> Seconds:
@@ -57,8 +58,10 @@ def outcomes(measurements: Sequence[Measurement]) -> list[Outcome]:
         return Outcome(what, aim, unit, at_most, {size: value(seconds_at(size)) for size in sizes})
 
     return [
-        outcome("forward", 1.5, "µs per step", True, _SMALL, _forward),
-        outcome("backward: forward+backward less forward", 3.0, "µs per step", True, _SMALL, _backward),
+        outcome("forward", 1.5, "µs per step", True, _SMALL, _forward(OURS)),
+        outcome("forward, CUDA graph", 1.5, "µs per step", True, _SMALL, _forward(OURS_GRAPHED)),
+        outcome("backward: forward+backward less forward", 3.0, "µs per step", True, _SMALL, _backward(OURS)),
+        outcome("backward, CUDA graph", 3.0, "µs per step", True, _SMALL, _backward(OURS_GRAPHED)),
         outcome(f"{EAGER}, forward+backward", 50, "× ours", False, _SMALL, _ratio(EAGER, OURS)),
         outcome(f"{GRAPHED_EAGER}, forward+backward", 10, "× ours", False, _SMALL, _ratio(GRAPHED_EAGER, OURS)),
         outcome(f"{CUDNN_LSTM}, forward+backward", 1, "× our layer", False, _SMALL, _ratio(CUDNN_LSTM, OUR_LAYER)),
@@ -69,14 +72,20 @@ def outcomes(measurements: Sequence[Measurement]) -> list[Outcome]:
     ]
 
 
-def _forward(seconds: Seconds) -> float | None:
-    taken = seconds(OURS, "forward")
-    return None if taken is None else 1e6 * taken / TARGET_STEPS
+def _forward(contender: str) -> Callable[[Seconds], float | None]:
+    def of_a_step(seconds: Seconds) -> float | None:
+        taken = seconds(contender, "forward")
+        return None if taken is None else 1e6 * taken / TARGET_STEPS
+
+    return of_a_step
 
 
-def _backward(seconds: Seconds) -> float | None:
-    forward, both = seconds(OURS, "forward"), seconds(OURS, _BOTH)
-    return None if forward is None or both is None else 1e6 * (both - forward) / TARGET_STEPS
+def _backward(contender: str) -> Callable[[Seconds], float | None]:
+    def of_a_step(seconds: Seconds) -> float | None:
+        forward, both = seconds(contender, "forward"), seconds(contender, _BOTH)
+        return None if forward is None or both is None else 1e6 * (both - forward) / TARGET_STEPS
+
+    return of_a_step
 
 
 def _ratio(other: str, own: str) -> Callable[[Seconds], float | None]:
