@@ -97,9 +97,12 @@ class TestAgainstTheReference:
         assert_equals_the_reference(arguments, activation=activation, fast_learning_rate=rate, inner_steps=2)
 
     @pytest.mark.parametrize("most", [triton._MOST_BYTES_OF_PAIRS, 0], ids=["one product", "row by row"])
-    def test_many_inner_steps(self, path, most, monkeypatch):
+    def test_many_inner_steps(self, path, most, monkeypatch, poisoned):
         monkeypatch.setattr(triton, "_MOST_BYTES_OF_PAIRS", most)
         assert_equals_the_reference(draw(1, 3, 4), inner_steps=5)
+
+    def test_inner_steps_that_are_no_power_of_two(self, path, poisoned):
+        assert_equals_the_reference(draw(1, 4, 3), inner_steps=3)
 
     @pytest.mark.parametrize(("hidden", "steps"), [(1, 3), (17, 18), (64, 2), (100, 2)])
     def test_sizes_that_are_no_powers_of_two_and_that_are(self, hidden, steps):

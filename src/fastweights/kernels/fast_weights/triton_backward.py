@@ -281,7 +281,8 @@ def backward(
                     now = i[None, :] == j
                     onto_q, onto_u = sums(tl.where(now, q_h, 0.0), tl.where(now, u_h, 0.0), 1)
                     since = pair // S - j - 1
-                    weights = tl.load(powers + tl.maximum(since, 0), mask=since >= 0, other=0.0)
+                    known_power = (since >= 0) & (since < _STEPS)  # if S is no power of two, some pairs are none
+                    weights = tl.load(powers + tl.maximum(since, 0), mask=known_power, other=0.0)
                     recalled = tl.sum(U * (weights * onto_q)[:, None] + Q * (weights * onto_u)[:, None], 0)
                     if GIVEN_A or not ONE_BLOCK:
                         recalled += tl.load(powers + within - 1 - j) * projected
