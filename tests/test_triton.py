@@ -183,6 +183,29 @@ class TestAgainstTheReference:
 
 
 @needs_triton
+def test_many_members_have_few_warps_each_and_a_model_alone_many(monkeypatch):
+    """A model that is trained alone is a population of one."""
+    asked, launch = [], triton._launch
+    monkeypatch.setattr(
+        triton,
+        "_launch",
+        lambda kernel, programs, warps, *rest: (asked.append(warps), launch(kernel, programs, warps, *rest)),
+    )
+    for members, warps in ((0, [2, 2]), (1, [2, 2]), (2, [1, 1])):
+        lead = (members,) if members else ()
+        leaves = {name: torch.stack([value] * members) if members else value for name, value in draw(1, 2, 20).items()}
+        leaves = {name: value.float().requires_grad_() for name, value in leaves.items()}
+
+        def call(leaves):
+            return call_fast_weights(leaves, backend="triton")[0]
+
+        out = (torch.func.vmap(call) if lead else call)(leaves)
+        out.sum().backward()
+        assert asked == warps
+        asked.clear()
+
+
+@needs_triton
 class TestMemory:
     @pytest.mark.parametrize("initial", [False, True], ids=["from zero", "from a state"])
     def test_uninitialised_memory_is_never_read(self, path, initial, poisoned):

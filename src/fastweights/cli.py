@@ -111,7 +111,8 @@ class Reproduce:
                     device=self.device,
                     population=self.population,
                 )
-        outcome, output = found.outcome, self.output or root / f"{self.experiment}-{self.preset}"
+        name = f"{self.experiment}-{self.preset}" + (f"-{self.device}" if self.device != "cpu" else "")
+        outcome, output = found.outcome, self.output or root / name
         saved = save(outcome, found.runs, output, found.screened)
         # So far, a record may be of a run that is wanted and that is over elsewhere.
         if not self.so_far and (others := left_over(found.runs, found.screened, output)):

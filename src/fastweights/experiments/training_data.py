@@ -20,8 +20,8 @@ HIDDEN_SIZE = 100
 TRAIN_SIZE = 1_000_000
 SEEDS = (1, 2, 3)
 # On a million sequences, each of which returns a tenth as often, the IRNN with the settings of Table 1 had bound
-# nothing after 100,000 updates with one seed and after 313,000 with another. On 100,000, all five seeds have begun to
-# within 40,000, a twelfth of their budget; so for the first tenth of it, it sees only so many.
+# nothing after 313,000 updates (one seed). On 100,000, all five seeds have begun to within 40,000, a twelfth of their
+# budget; so for the first tenth of it, it sees only so many.
 EARLY_TRAIN_SIZE = 100_000
 
 

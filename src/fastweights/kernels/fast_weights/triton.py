@@ -70,6 +70,10 @@ class _Plan(NamedTuple):
     warps_back: int
     """Of a program of the backward pass that holds three matrices."""
 
+    def warps_for(self, lead: Sequence[int]) -> int:
+        """Of a program, given the dimensions that members have; a model alone may have one, of size 1."""
+        return self.warps_of_many if math.prod(lead) > 1 else self.warps
+
     @classmethod
     def of(cls, hidden: int, dtype: torch.dtype) -> _Plan:
         block = max(16, 1 << (hidden - 1).bit_length())
@@ -172,7 +176,7 @@ def forward(
             "PRECISION": "tf32" if _allows_tf32(wide) else "ieee",
         }
     kernel = (triton_on_chip if plan.on_chip else triton_streamed).forward
-    _launch(kernel, sequences, plan.warps_of_many if lead else plan.warps, z, arguments)
+    _launch(kernel, sequences, plan.warps_for(lead), z, arguments)
     if final and not memory and not plan.on_chip:
         A.zero_()
     if A0 is not None:
@@ -261,10 +265,8 @@ def backward(
         "FEW_PAIRS": pairs * plan.block * wide.itemsize <= _MOST_BYTES_OF_PAIRS,
         "PRECISION": "tf32" if _allows_tf32(wide) else "ieee",
     }
-    warps = plan.warps_of_many if lead else plan.warps
-    if memory and not one_block:
-        warps = plan.warps_back
-    _launch(triton_backward.backward, sequences, warps, saved, arguments)
+    three = memory and not one_block  # matrices
+    _launch(triton_backward.backward, sequences, plan.warps_back if three else plan.warps_for(lead), saved, arguments)
     d_W = _weight_gradient(d_z.view(members, -1, hidden), saved.view(members, -1))
     d_A0 = new(*lead, batch, 0, 0)
     if has_A0:
