@@ -151,7 +151,7 @@ def test_the_bar_of_a_strip_is_a_median_in_which_runs_without_a_number_count(wit
 def test_a_narrow_terminal_keeps_the_variant(finish):
     runs = [finish(config) for config in experiments.load("layer-norm").final("quick", [])]
     outcome = experiments.load("layer-norm").reduce("quick", runs)
-    for width in (80, 130, 200):
+    for width in (80, 130, 140, 200):
         console = Console(width=width, record=True, file=io.StringIO())
         console.print(terminal_table(outcome, width))
         text = console.export_text()
@@ -397,7 +397,7 @@ class TestCapacity:
         configs = experiments.load("capacity").screening("standard")
         tried = {(c.cell, c.hidden_size, c.task_options["order"]) for c in configs}
         assert {(cell, size) for cell, size, order in tried if order == "keys_first"} == {
-            (cell, 50) for cell in ("irnn", "lstm", "fast_weights")
+            (cell, 50) for cell in ("irnn", "lstm", "associative_lstm", "fast_weights")
         }
         assert {config.task_options["num_pairs"] for config in configs} == {4}
 

@@ -34,7 +34,7 @@ _FEWEST_COLUMNS = ("model", "R", "variant", "error %", "paper %")
 # Left out where no row has anything there.
 _OPTIONAL_COLUMNS = ("variant", "paper %", "verdict")
 _NOTHING = "–"
-_FULL_WIDTH, _FEW_WIDTH = 130, 60
+_FULL_WIDTH, _FEW_WIDTH = 140, 60
 _WORDS = ("model", "variant", "verdict", "backend")
 
 
