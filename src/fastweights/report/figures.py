@@ -65,7 +65,7 @@ def _draw_learning_curves(figure: Figure, axes: Axes, picture: LearningCurves) -
     _quiet(axes)
     entries = axes.get_legend_handles_labels()[1]
     if max(map(len, entries), default=0) <= _LONGEST_INSIDE:
-        axes.legend(facecolor="white", edgecolor="none", framealpha=1, loc="best")  # the floor's line ends behind it
+        axes.legend(facecolor="white", edgecolor="none", framealpha=0.7, loc="best")  # lines and bands fade behind it
         return
     figure.set_figheight(figure.get_figheight() + 0.25 * len(entries))
     figure.legend(frameon=False, loc="outside lower left", fontsize=8)
