@@ -288,7 +288,7 @@ class TestRuns:
             sizes = [sum(path.stat().st_size for path in each.path.glob("checkpoint-*/*")) for each in (run, other)]
             assert sizes[0] == pytest.approx(sizes[1], rel=0.01)  # a view is saved without what it is a view of
             assert mine.model.keys() == others.model.keys()
-            assert mine.trainer["optimizer"]["param_groups"] == others.trainer["optimizer"]["param_groups"]
+            assert mine.trainer["optimizer"]["state"].keys() == others.trainer["optimizer"]["state"].keys()
 
     def test_one_that_diverges_leaves_the_others_unharmed(self, tmp_path):
         wild = small(seed=9, learning_rate=1e30, updates=40)

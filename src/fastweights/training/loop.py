@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int32, Int64
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from fastweights import cells, tasks
@@ -23,6 +23,7 @@ from fastweights.errors import RunError, UsageError
 from fastweights.model import SequenceClassifier
 from fastweights.tasks.base import Task
 from fastweights.training import checkpoint, environment, options
+from fastweights.training.adam import Adam
 from fastweights.training.config import Device, RunConfig, Schedule
 from fastweights.training.distributed import ALONE, Group
 from fastweights.training.evaluation import Score, evaluate
@@ -121,17 +122,6 @@ def build_model(config: RunConfig) -> SequenceClassifier:
         ).to(config.device)
 
 
-def build_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
-    """Adam, or AdamW if there is a weight decay (Loshchilov & Hutter 2019)."""
-    if config.weight_decay == 0:
-        return torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
-    groups = [
-        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-
-
 def learning_rate_at(step: int, *, start: float, updates: int, schedule: Schedule) -> float:
     """The learning rate of update `step`, counted from 0."""
     if schedule == "constant":
@@ -172,7 +162,7 @@ class Trainer:
         self.group = group
         self.config = config = run.config()
         self.model = build_model(config)
-        self.optimizer = build_optimizer(self.model, config)
+        self.optimizer = Adam(self.model, config.weight_decay)
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
         self.random_state: Tensor | None = None
@@ -203,10 +193,8 @@ class Trainer:
         """Write a checkpoint of this moment."""
         if not self.group.is_first:
             return
-        optimizer = self.optimizer.state_dict()
         trainer = {
-            # Copies: what is a view, in a population, would be written with all that it is a view of.
-            "optimizer": optimizer | {"state": _copies(optimizer["state"])},
+            "optimizer": self.optimizer.state_dict(),
             "rng": torch.get_rng_state() if self.random_state is None else self.random_state,
             "progress": dataclasses.asdict(self.progress),
         }
@@ -218,7 +206,7 @@ class Trainer:
         tokens, targets = self.next_batch()
         # The mean over this process's rows, weighted so that the sum over the group is the mean over the mini-batch.
         loss = cross_entropy(self.model(tokens), targets) * (len(targets) / self.config.batch_size)
-        self.optimizer.zero_grad()
+        self.model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         self.group.add([loss.detach(), *gradients])
@@ -233,10 +221,9 @@ class Trainer:
 
     def step(self) -> None:
         """Let the optimiser use the gradients that the model holds."""
-        self._set_learning_rate(self._learning_rate(self.progress.step))
         if self.config.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimizer.step()
+        self.optimizer.step(self._learning_rate(self.progress.step))
         self.progress.step += 1
 
     def plan(self, count: int) -> tuple[Int64[np.ndarray, "count B"], list[float]]:
@@ -247,15 +234,10 @@ class Trainer:
     def has_done(self, count: int) -> None:
         """Go on in step by as many updates, which model and optimiser have had."""
         self.progress.step += count
-        self._set_learning_rate(self._learning_rate(self.progress.step - 1))
 
     def _learning_rate(self, step: int) -> float:
         config = self.config
         return learning_rate_at(step, start=config.learning_rate, updates=config.updates, schedule=config.schedule)
-
-    def _set_learning_rate(self, rate: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
 
     def _mini_batch(self, step: int) -> Int64[Tensor, " B"]:
         """Row numbers of update `step`."""
@@ -453,7 +435,3 @@ def advancing(trainer: Trainer) -> Callable[[], list[float]]:
         population = Population([trainer])
         return lambda: population.advance()[0]
     return lambda: [float(trainer.update())]
-
-
-def _copies(state: dict[int, dict[str, Tensor]]) -> dict[int, dict[str, Tensor]]:
-    return {number: {name: value.clone() for name, value in each.items()} for number, each in state.items()}

@@ -26,6 +26,7 @@ from torch.nn.functional import cross_entropy
 from fastweights import cells
 from fastweights.cells.base import RecurrentLayer
 from fastweights.model import SequenceClassifier
+from fastweights.training.adam import Adam
 from fastweights.training.config import RunConfig
 from fastweights.training.evaluation import Score, errors_and_nll, score, sums_over
 from fastweights.training.graph import recorded
@@ -62,7 +63,7 @@ class Member(Protocol):
 
     config: RunConfig
     model: SequenceClassifier
-    optimizer: torch.optim.Optimizer
+    optimizer: Adam
     data: dict[str, tuple[Tensor, Tensor]]
 
     def updates_until_due(self) -> int:

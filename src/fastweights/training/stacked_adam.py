@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
+from fastweights.training.adam import BETAS, EPSILON, Adam
+
 
 class Layout(NamedTuple):
     """Where in a row of P numbers each parameter of a model lies; `shapes` by name."""
@@ -30,16 +32,16 @@ class Layout(NamedTuple):
 
 
 class StackedAdam:
-    """The optimisers of n models, torch.optim.Adam or AdamW each, as one.
+    """The optimisers of n models as one.
 
     What they hold is taken over, and from then on lies in rows of this one's state, so that each can be saved, or go on
-    by itself, at any time. Betas and ε are the first one's; everything else is each one's own.
+    by itself, at any time.
 
     Args:
         weights: (n, P), updated in place.
         layout: of a row.
         models: n, whose parameters have the layout.
-        optimizers: those of the models; decoupled weight decay may differ from parameter to parameter.
+        optimizers: those of the models.
         clip_norms: largest norm of each one's gradient; None leaves it. As `torch.nn.utils.clip_grad_norm_`.
     """
 
@@ -48,28 +50,25 @@ class StackedAdam:
         weights: Float[Tensor, "n P"],
         layout: Layout,
         models: Sequence[nn.Module],
-        optimizers: Sequence[torch.optim.Optimizer],
+        optimizers: Sequence[Adam],
         clip_norms: Sequence[float | None],
     ) -> None:
         self._weights = weights
-        self._betas: tuple[float, float] = optimizers[0].defaults["betas"]
-        self._epsilon: float = optimizers[0].defaults["eps"]
         self._means, self._squares = torch.zeros_like(weights), torch.zeros_like(weights)
-        # One for every parameter, for torch's optimisers count each one's steps by itself.
+        # One for every parameter, for each one's steps are counted by themselves.
         self._steps = weights.new_zeros(len(models), len(layout.shapes), dtype=torch.float32)
         decay = torch.zeros_like(weights)
         for index, (model, optimizer) in enumerate(zip(models, optimizers, strict=True)):
             rows = (self._means[index], self._squares[index], decay[index])
             pieces = zip(*(layout.cut(row).values() for row in rows), strict=True)
-            decays = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
             for parameter, steps, (mean, square, decayed) in zip(
                 model.parameters(), self._steps[index], pieces, strict=True
             ):
                 state = {"step": steps, "exp_avg": mean, "exp_avg_sq": square}
-                for name, value in optimizer.state[parameter].items():
+                for name, value in optimizer.state.get(parameter, {}).items():
                     state[name].copy_(value)
                 optimizer.state[parameter] = state
-                decayed.fill_(decays[parameter])
+                decayed.fill_(optimizer.weight_decays[parameter])
         self._decay = decay if bool(decay.any()) else None
         self._clip_norms = None
         if any(norm is not None for norm in clip_norms):
@@ -85,7 +84,7 @@ class StackedAdam:
     def step(self, gradients: Float[Tensor, "n P"], rates: Float64[Tensor, " n"]) -> None:
         """One update, with a learning rate for each model (Kingma & Ba 2015; Loshchilov & Hutter 2019)."""
         dtype = self._weights.dtype
-        first, second = self._betas
+        first, second = BETAS
         rates = rates.unsqueeze(1)
         if self._clip_norms is not None:
             gradients = gradients * _clipping(gradients, self._clip_norms)
@@ -97,7 +96,7 @@ class StackedAdam:
         self._squares.mul_(second).addcmul_(gradients, gradients, value=1 - second)
         sizes = (rates / (1 - first**steps)).to(dtype)
         roots = (1 - second**steps).sqrt().to(dtype)
-        self._weights.addcdiv_(self._means * sizes, (self._squares.sqrt() / roots).add_(self._epsilon), value=-1)
+        self._weights.addcdiv_(self._means * sizes, (self._squares.sqrt() / roots).add_(EPSILON), value=-1)
 
 
 def _clipping(gradients: Float[Tensor, "n P"], most: Float[Tensor, "n 1"]) -> Float[Tensor, "n 1"]:
