@@ -74,8 +74,8 @@ PRESETS = {
     # λ = 0.95 and η = 0.5, and 3e-3; this one asks about decay. The latter, the slowest, then makes one mistake on
     # validation at the most once its rate has fallen, which it does sooner with a quarter of the updates. Fast weights
     # with 20 units have training loss left after 100,000 updates and get 300,000; so do the LSTM and the IRNN with 20
-    # units and the IRNN with 50. Their rates, and the associative LSTM's with 20, are those around what a first screening
-    # chose.
+    # units and the IRNN with 50. Their rates, and the associative LSTM's with 20, are those around what a first
+    # screening chose.
     "standard": Preset(
         models={
             "fast_weights": Candidates(
