@@ -434,10 +434,10 @@ class TestOnAGPU:
         assert layer.to("cpu").backend_for(11) != "triton"
 
     def test_another_length_or_batch_compiles_nothing(self):
-        from fastweights.kernels.fast_weights import triton_backward, triton_on_chip
+        from fastweights.kernels.fast_weights import triton_backward_on_chip, triton_on_chip
 
         def compiled():
-            caches = (triton_on_chip.forward.device_caches, triton_backward.backward.device_caches)
+            caches = (triton_on_chip.forward.device_caches, triton_backward_on_chip.backward.device_caches)
             return [len(cache[0]) for each in caches for cache in each.values()]
 
         def run(batch, steps):

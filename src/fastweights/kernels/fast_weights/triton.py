@@ -68,7 +68,7 @@ class _Plan(NamedTuple):
     warps_of_many: int
     """Of a program, for as many sequences as possible to be done at once: a multiprocessor holds more programs."""
     warps_back: int
-    """Of a program of the backward pass that holds three matrices."""
+    """Of a program of the backward pass that holds three matrices in registers."""
 
     def warps_for(self, lead: Sequence[int]) -> int:
         """Of a program, given the dimensions that members have; a model alone may have one, of size 1."""
@@ -97,7 +97,7 @@ def _checkpoints(steps: int, chunk: int, stores: int, has_A0: bool) -> int:
 
 
 def _saved_size(batch: int, steps: int, hidden: int, inner_steps: int, norm: bool) -> int:
-    """Numbers of one member that the backward pass reads; triton_on_chip.py says in which order."""
+    """Numbers of one member that the backward pass reads; `triton_parts.kept` says in which order."""
     of_a_step = hidden + inner_steps * hidden + (inner_steps * (hidden + 1) if norm else 0)
     return batch * (steps * of_a_step + hidden)
 
@@ -162,7 +162,8 @@ def forward(
         "checkpoints": checkpoints,
         **_numbers(settings, numbers),
         **_sizes(batch, steps, saved, checkpoints, lead),
-        **_flags(plan, hidden, inner_steps, tanh, wide, norm_weight, memory, h0, A0, lengths, settings),
+        **_flags(plan, hidden, inner_steps, tanh, wide, norm_weight, h0, A0, lengths, settings),
+        "MEMORY": memory,
         "FINAL": bool(final),
         "KEEP": bool(keep),
     }
@@ -200,7 +201,8 @@ def backward(
     sizes: list[int],
 ) -> Gradients:
     """Gradients of z, W, gain, bias, h(0) and A(0); those of what was not given are empty."""
-    from fastweights.kernels.fast_weights import triton_backward
+    from fastweights.kernels.fast_weights import triton_backward_on_chip, triton_backward_pairs
+    from fastweights.kernels.fast_weights.triton_parts import BLOCK_STEPS
 
     if saved.numel() == 0:
         raise UsageError("the forward pass ran under torch.no_grad() and kept nothing to differentiate")
@@ -226,11 +228,11 @@ def backward(
     d_sums = new(*lead, batch, steps if has_A0 else 0, inner_steps, hidden)
     d_A = None if d_A is None else _given(d_A, d_A).to(wide)
     d_A_both = None if d_A is None or not memory else d_A + d_A.mT
-    few = steps <= triton_backward.BLOCK_STEPS and (inner_steps <= _MOST_INNER_STEPS_OF_PAIRS or not plan.on_chip)
+    few = steps <= BLOCK_STEPS and (inner_steps <= _MOST_INNER_STEPS_OF_PAIRS or not plan.on_chip)
     one_block = not has_A0 and few
-    pairs = 1 << (triton_backward.BLOCK_STEPS * inner_steps - 1).bit_length()
-    carried = memory and not plan.on_chip and not one_block  # whether M outlives a block of steps in memory
-    scratch = plan.chunk + (1 + triton_backward.BLOCK_STEPS * (1 + inner_steps)) * hidden
+    held = memory and plan.on_chip and not one_block  # M, in registers
+    carried = memory and not plan.on_chip and not one_block  # M, in memory
+    scratch = plan.chunk + (0 if held else (1 + BLOCK_STEPS * (1 + inner_steps)) * hidden)
     arguments = {
         "weight": weight_hh,
         "gain": _given(norm_weight, saved),
@@ -250,23 +252,29 @@ def backward(
         **{name: value for name, value in _numbers(settings, numbers).items() if name != "epsilon"},
         **_sizes(batch, steps, saved, checkpoints, lead),
         **_flags(
-            *(plan, hidden, inner_steps, tanh, wide, norm_weight, memory),
+            *(plan, hidden, inner_steps, tanh, wide, norm_weight),
             *(d_h0 if has_h0 else None, d_sums if has_A0 else None, lengths, settings),
         ),
         "GIVEN_OUT": d_out is not None,
         "GIVEN_H": d_h is not None,
         "GIVEN_A": d_A_both is not None,
-        "ON_CHIP": plan.on_chip,
-        "ONE_BLOCK": one_block,
-        "one": 1,
-        "ROWS": plan.rows,
-        "SIDE": _SIDE,
-        "PAIRS": pairs,
-        "FEW_PAIRS": pairs * plan.block * wide.itemsize <= _MOST_BYTES_OF_PAIRS,
-        "PRECISION": "tf32" if _allows_tf32(wide) else "ieee",
     }
-    three = memory and not one_block  # matrices
-    _launch(triton_backward.backward, sequences, plan.warps_back if three else plan.warps_for(lead), saved, arguments)
+    if held:
+        _launch(triton_backward_on_chip.backward, sequences, plan.warps_back, saved, arguments)
+    else:
+        pairs = 1 << (BLOCK_STEPS * inner_steps - 1).bit_length()
+        arguments |= {
+            "MEMORY": memory,
+            "ON_CHIP": plan.on_chip,
+            "ONE_BLOCK": one_block,
+            "one": 1,
+            "ROWS": plan.rows,
+            "SIDE": _SIDE,
+            "PAIRS": pairs,
+            "FEW_PAIRS": pairs * plan.block * wide.itemsize <= _MOST_BYTES_OF_PAIRS,
+            "PRECISION": "tf32" if _allows_tf32(wide) else "ieee",
+        }
+        _launch(triton_backward_pairs.backward, sequences, plan.warps_for(lead), saved, arguments)
     d_W = _weight_gradient(d_z.view(members, -1, hidden), saved.view(members, -1))
     d_A0 = new(*lead, batch, 0, 0)
     if has_A0:
@@ -356,7 +364,6 @@ def _flags(
     tanh: int,
     dtype: torch.dtype,
     norm_weight: Tensor | None,
-    memory: bool,
     h0: Tensor | None,
     A0: Tensor | None,
     lengths: Tensor | None,
@@ -373,7 +380,6 @@ def _flags(
         "TYPE": language.float64 if dtype is torch.float64 else language.float32,
         "TANH": bool(tanh),
         "NORM": norm_weight is not None,
-        "MEMORY": memory,
         "INITIAL_H": h0 is not None,
         "INITIAL_A": A0 is not None,
         "RAGGED": lengths is not None,

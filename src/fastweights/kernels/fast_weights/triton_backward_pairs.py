@@ -1,9 +1,9 @@
-"""The recurrence backwards, one program a sequence, for matrices on the chip and for streamed ones.
+"""The recurrence backwards without an M in registers, one program a sequence. README.md beside this file derives it.
 
-Carried are h̄, a vector, and M = G + Gᵀ, G being the gradient of A(t). On the chip every step renews M, unless there are
-only a few and no A is formed. Otherwise M stays in memory and stands still for BLOCK_STEPS steps, as A does for CHUNK:
-its products with the hidden vectors of these steps are known in advance, the pairs (ū, q) that have come since are
-attended to, and a product of that rank renews it. README.md derives both.
+Carried are h̄, a vector, and M = G + Gᵀ, G being the gradient of A(t). M stays in memory and stands still for
+BLOCK_STEPS steps, as A does for CHUNK: its products with the hidden vectors of these steps are known in advance, the
+pairs (ū, q) that have come since are attended to, and a product of that rank renews it. Where no more steps than these
+are to be done from A = 0, neither is formed, and W may be on the chip.
 """
 
 from typing import no_type_check
@@ -11,10 +11,14 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from fastweights.kernels.fast_weights.triton_on_chip import SIZES
+from fastweights.kernels.fast_weights.triton_backward_on_chip import POINTERS
 from fastweights.kernels.fast_weights.triton_parts import (
+    SIZES,
+    STEPS,
     attend,
+    clear,
     folded,
+    kept,
     length_of,
     normalise_backward,
     power,
@@ -25,13 +29,6 @@ from fastweights.kernels.fast_weights.triton_parts import (
     streamed_product,
     sums,
 )
-
-BLOCK_STEPS = 16
-_STEPS = tl.constexpr(BLOCK_STEPS)
-POINTERS = [
-    *("weight", "gain", "checkpoints", "lengths", "settings", "saved", "d_out", "d_h", "M"),
-    *("d_z", "d_h0", "d_gain", "d_bias", "d_sums", "scratch"),
-]
 
 
 @triton.jit
@@ -49,17 +46,17 @@ def project(
     PRECISION: tl.constexpr,
 ):
     """M h for the hidden vectors that the steps from `begin` on made, into the rows of `products`."""
-    row = tl.cast(begin, tl.int64) + tl.arange(0, _STEPS)
+    row = tl.cast(begin, tl.int64) + tl.arange(0, STEPS)
     for first in range(0, R, SIDE):
         a = first + tl.arange(0, SIDE)
-        found = tl.zeros([_STEPS, SIDE], TYPE)
+        found = tl.zeros([STEPS, SIDE], TYPE)
         for second in range(0, R, SIDE):
             b = second + tl.arange(0, SIDE)
             made = tl.where(row[:, None] == count - 1, last + b[None, :], hidden + (row[:, None] + 1) * R + b[None, :])
             h = tl.load(made, mask=(row < count)[:, None] & (b < R)[None, :], other=0.0)
             tile = tl.load(M + b[:, None] * R + a[None, :], mask=(b < R)[:, None] & (a < R)[None, :], other=0.0)
             found += tl.dot(h, tile, input_precision=PRECISION, out_dtype=TYPE)
-        place = products + tl.arange(0, _STEPS)[:, None] * R + a[None, :]
+        place = products + tl.arange(0, STEPS)[:, None] * R + a[None, :]
         tl.store(place, found, mask=(a < R)[None, :] & (row < count)[:, None])
     tl.debug_barrier()
 
@@ -81,7 +78,7 @@ def renew_pairs(
 ):
     """M ← λ^count M + Σ_{i<count} λ^i Σ_s (ū q ᵀ + q ūᵀ), the ū being the rows of `pairs`; M is 0 unless `known`."""
     tl.debug_barrier()
-    i = tl.arange(0, _STEPS)
+    i = tl.arange(0, STEPS)
     there = i < count
     weights = tl.where(there, power(decay, i), 0.0)
     faded = power(decay, count)
@@ -103,6 +100,36 @@ def renew_pairs(
                 tile += tl.dot(q_a, u_b, input_precision=PRECISION, out_dtype=TYPE)
             tl.store(M + entries, tile, mask=square)
     tl.debug_barrier()
+
+
+@triton.jit
+@no_type_check
+def dot_products(Q, H, rows, count, units, inside, R: tl.constexpr, AT_ONCE: tl.constexpr):
+    """Q Hᵀ, of which `count` columns are not zero, H having the rows of R numbers from `rows` on.
+
+    AT_ONCE: as one product, for which Q must fit into shared memory.
+    """
+    if AT_ONCE:
+        return tl.dot(Q, tl.trans(H), input_precision="ieee", out_dtype=Q.dtype)
+    else:
+        found = tl.zeros([Q.shape[0], H.shape[0]], Q.dtype)
+        column = tl.arange(0, H.shape[0])[None, :]
+        for i in range(count):
+            h = tl.load(rows + i * R + units, mask=inside, other=0.0)
+            found = tl.where(column == i, tl.sum(Q * h[None, :], 1)[:, None], found)
+        return found
+
+
+@triton.jit
+@no_type_check
+def recall(powers, j, U, Q, u_h, q_h, S: tl.constexpr):
+    """Σ_{m>j} λ^{m−j−1} Σ_s (ū (qᵀ h_j) + q (ūᵀ h_j)) over the pairs (ū, q), S a step m, that are there by step j."""
+    now = tl.arange(0, q_h.shape[1])[None, :] == j
+    onto_q, onto_u = sums(tl.where(now, q_h, 0.0), tl.where(now, u_h, 0.0), 1)
+    since = tl.arange(0, U.shape[0]) // S - j - 1
+    known = (since >= 0) & (since < STEPS)  # if S is no power of two, some pairs are none
+    weights = tl.load(powers + tl.maximum(since, 0), mask=known, other=0.0)
+    return tl.sum(U * (weights * onto_q)[:, None] + Q * (weights * onto_u)[:, None], 0)
 
 
 @triton.jit(do_not_specialize=[*SIZES, "one"], do_not_specialize_on_alignment=POINTERS)
@@ -160,10 +187,9 @@ def backward(
     of two. ONE_BLOCK: there are at most BLOCK_STEPS steps, and A is zero before them. `one` is 1, which the compiler
     must not know: it would lay the tile of dot products out for loading, with all threads of a warp along the sum.
     """
-    HOLD_M: tl.constexpr = ON_CHIP and MEMORY and not ONE_BLOCK  # in registers
     sequence = tl.program_id(0).to(tl.int64)
     member = sequence // batch
-    own = sequence - member * batch  # within the member
+    row = sequence - member * batch  # within the member
     decay = setting(settings + member * 3, decay, PER_MEMBER, TYPE)
     rate = setting(settings + member * 3 + 1, rate, PER_MEMBER, TYPE)
     count = length_of(lengths, sequence, steps, RAGGED)
@@ -178,35 +204,24 @@ def backward(
         g = tl.load(gain + member * R + units, mask=inside, other=0.0).to(TYPE)
         sum_gain = tl.zeros([BLOCK], TYPE)
         sum_bias = tl.zeros([BLOCK], TYPE)
-    total = tl.cast(batch, tl.int64) * steps * R
-    hidden = saved + member * member_saved + own * steps * R
-    queries = saved + member * member_saved + total + own * steps * S * R
-    normed = queries + total * S
-    inverse = saved + member * member_saved + total * (1 + 2 * S) + own * steps * S
-    last = saved + member * member_saved + total * (1 + S) + own * R
-    if NORM:
-        last += total * S + tl.cast(batch, tl.int64) * steps * S
-    checkpoints += member * member_checkpoints + own * (member_checkpoints // batch)
+    hidden, queries, normed, inverse, last = kept(saved, member, row, batch, steps, member_saved, S, R, NORM)
+    checkpoints += member * member_checkpoints + row * (member_checkpoints // batch)
     d_out += sequence * steps * R
     d_z += sequence * steps * R
     if INITIAL_A:
         d_sums += sequence * steps * S * R
     M += sequence * R * R
-    powers = scratch + sequence * (
-        CHUNK + (1 + _STEPS * (1 + S)) * R
-    )  # of λ; to read one costs less than to work it out
+    # Powers of λ: to read one costs less than to work it out.
+    powers = scratch + sequence * (CHUNK + (1 + STEPS * (1 + S)) * R)
     place = powers + CHUNK
     products = place + R
-    pairs = products + _STEPS * R
+    pairs = products + STEPS * R
     dh = tl.zeros([BLOCK], TYPE)
     if GIVEN_H:
         dh = tl.load(d_h + sequence * R + units, mask=inside, other=0.0).to(TYPE)
-    for t in range(count, steps):
-        tl.store(d_z + tl.cast(t, tl.int64) * R + units, tl.zeros([BLOCK], TYPE), mask=inside)
-        if INITIAL_A:
-            for s in range(S):
-                at = tl.cast(t, tl.int64) * S + s
-                tl.store(d_sums + at * R + units, tl.zeros([BLOCK], TYPE), mask=inside)
+    clear(d_z, count, steps, units, inside, R)
+    if INITIAL_A:
+        clear(d_sums, count * S, steps * S, units, inside, R)
     h = tl.load(last + units, mask=inside, other=0.0)
     # All that a step reads is fetched while the one before it computes: memory is slower than a step.
     newest = tl.cast(count, tl.int64) - 1
@@ -217,21 +232,16 @@ def backward(
     if NORM:
         next_normed = tl.load(normed + (newest * S + S - 1) * R + units, mask=inside, other=0.0)
         next_inverse = tl.load(inverse + newest * S + S - 1)
-    if HOLD_M:
-        # Zeros, too, are loaded, so to say: what is loaded has the layout of W, which saves vectors another exchange.
-        held = tl.load(M + entries, mask=square & (GIVEN_A or steps < 0), other=0.0)
-        if GIVEN_A:
-            dh += rate * product(held, h, BLOCK)
     if MEMORY:
         exponents = tl.arange(0, CHUNK)
         tl.store(powers + exponents, power(decay, exponents))
         tl.debug_barrier()
-    i = tl.arange(0, _STEPS)
+    i = tl.arange(0, STEPS)
     pair = tl.arange(0, PAIRS)
-    blocks = tl.cdiv(count, _STEPS)
+    blocks = tl.cdiv(count, STEPS)
     for block in range(blocks):
-        begin = (blocks - 1 - block) * _STEPS
-        within = tl.minimum(_STEPS, count - begin)  # steps of this block
+        begin = (blocks - 1 - block) * STEPS
+        within = tl.minimum(STEPS, count - begin)  # steps of this block
         chunk = begin // CHUNK
         offset = begin - chunk * CHUNK
         known = GIVEN_A or block > 0
@@ -244,49 +254,31 @@ def backward(
             first = tl.cast(begin, tl.int64)
             there = (i < within - 1)[:, None] & inside[None, :]
             H = tl.load(hidden + (first + 1 + i)[:, None] * R + units[None, :], mask=there, other=0.0)
-            if not HOLD_M:
-                there = (i < within - 1)[None, :] & inside[:, None]
-                H_dots = tl.load(hidden + (first + 1 + i)[None, :] * R + (units * one)[:, None], mask=there, other=0.0)
-                if (GIVEN_A or not ONE_BLOCK) and known:
-                    project(M, hidden, last, begin, count, products, R, SIDE, TYPE, PRECISION)
-                there = (pair < within * S)[:, None] & inside[None, :]
-                Q = tl.load(queries + (first * S + pair)[:, None] * R + units[None, :], mask=there, other=0.0)
-                U = tl.zeros([PAIRS, BLOCK], TYPE)
-                # q_mᵀ h_i, as one product where it fits into shared memory.
-                if FEW_PAIRS:
-                    q_h = tl.dot(Q, tl.trans(H), input_precision="ieee", out_dtype=TYPE)
-                else:
-                    q_h = tl.zeros([PAIRS, _STEPS], TYPE)
-                    for made in range(within - 1):
-                        vector = tl.load(hidden + (first + 1 + made) * R + units, mask=inside, other=0.0)
-                        q_h = tl.where(i[None, :] == made, tl.sum(Q * vector[None, :], 1)[:, None], q_h)
-                u_h = tl.zeros([PAIRS, _STEPS], TYPE)  # ū_mᵀ h_i
-            if ON_CHIP and not ONE_BLOCK:
-                A_k = tl.load(A + entries, mask=square & (INITIAL_A or chunk > 0), other=0.0)
+            there = (i < within - 1)[None, :] & inside[:, None]
+            H_dots = tl.load(hidden + (first + 1 + i)[None, :] * R + (units * one)[:, None], mask=there, other=0.0)
+            if (GIVEN_A or not ONE_BLOCK) and known:
+                project(M, hidden, last, begin, count, products, R, SIDE, TYPE, PRECISION)
+            there = (pair < within * S)[:, None] & inside[None, :]
+            Q = tl.load(queries + (first * S + pair)[:, None] * R + units[None, :], mask=there, other=0.0)
+            U = tl.zeros([PAIRS, BLOCK], TYPE)
+            q_h = dot_products(Q, H, hidden + (first + 1) * R, within - 1, units, inside, R, FEW_PAIRS)  # q_mᵀ h_i
+            u_h = tl.zeros([PAIRS, STEPS], TYPE)  # ū_mᵀ h_i
         for step in range(within):
             j = within - 1 - step
             at = tl.cast(begin + j, tl.int64)
             earlier = tl.maximum(at - 1, 0)
             before = next_before
             next_before = tl.load(hidden + earlier * R + units, mask=inside, other=0.0)
-            if MEMORY and not HOLD_M and (GIVEN_A or not ONE_BLOCK):
+            if MEMORY and (GIVEN_A or not ONE_BLOCK):
                 projected = tl.load(products + j * R + units, mask=inside & known, other=0.0)
             if GIVEN_OUT:
                 dh += next_out.to(TYPE)
                 next_out = tl.load(d_out + earlier * R + units, mask=inside, other=0.0)
             if MEMORY:
-                if HOLD_M:
-                    held *= decay
-                else:
-                    now = i[None, :] == j
-                    onto_q, onto_u = sums(tl.where(now, q_h, 0.0), tl.where(now, u_h, 0.0), 1)
-                    since = pair // S - j - 1
-                    known_power = (since >= 0) & (since < _STEPS)  # if S is no power of two, some pairs are none
-                    weights = tl.load(powers + tl.maximum(since, 0), mask=known_power, other=0.0)
-                    recalled = tl.sum(U * (weights * onto_q)[:, None] + Q * (weights * onto_u)[:, None], 0)
-                    if GIVEN_A or not ONE_BLOCK:
-                        recalled += tl.load(powers + within - 1 - j) * projected
-                    dh += rate * recalled
+                recalled = recall(powers, j, U, Q, u_h, q_h, S)
+                if GIVEN_A or not ONE_BLOCK:
+                    recalled += tl.load(powers + within - 1 - j) * projected
+                dh += rate * recalled
                 fading = rate * tl.load(powers + tl.maximum(j - 1 - i, 0), mask=i < j, other=0.0)
             dz = tl.zeros([BLOCK], TYPE)
             for back in range(S):
@@ -307,26 +299,18 @@ def backward(
                     tl.store(d_sums + (at * S + s) * R + units, du, mask=inside)
                 dh = tl.zeros([BLOCK], TYPE)
                 if MEMORY:
-                    if HOLD_M:
-                        # Without a tile of its own: there are hardly registers for it.
-                        dots = tl.sum(H * du[None, :], 1)
-                        held += du[:, None] * query[None, :] + query[:, None] * du[None, :]
-                    else:
-                        dots = tl.sum(H_dots * du[:, None], 0)
-                        this_pair = pair[:, None] == j * S + s
-                        u_h = tl.where(this_pair, dots[None, :], u_h)
-                        U = tl.where(this_pair, du[None, :], U)
-                    attended = folded(H * (fading * dots)[:, None], _STEPS, BLOCK)
-                    if HOLD_M:
-                        attended += tl.load(powers + offset + j) * folded(A_k * du[:, None], BLOCK, BLOCK)
-                    dh = tl.sum(attended, 0)
+                    dots = tl.sum(H_dots * du[:, None], 0)
+                    this_pair = pair[:, None] == j * S + s
+                    u_h = tl.where(this_pair, dots[None, :], u_h)
+                    U = tl.where(this_pair, du[None, :], U)
+                    dh = tl.sum(folded(H * (fading * dots)[:, None], STEPS, BLOCK), 0)
                     if not ON_CHIP:
                         this = pairs + (j * S + s) * R
                         share(this, du, units, inside)
                         if offset > 0:  # what lies in the chunk before this block
                             before_block = hidden + (first - offset + 1) * R
                             dh += tl.load(powers + j) * attend(
-                                before_block, offset, du, decay, rate, units, inside, R, _STEPS
+                                before_block, offset, du, decay, rate, units, inside, R, STEPS
                             )
                         if INITIAL_A or chunk > 0:
                             dh += tl.load(powers + offset + j) * streamed_product(
@@ -336,11 +320,7 @@ def backward(
             dz += dh * slope(h, TANH)
             tl.store(d_z + at * R + units, dz, mask=inside)
             if ON_CHIP:
-                driven = folded(W * dz[:, None], BLOCK, BLOCK)
-                if HOLD_M:
-                    # What A(t−1) stored; h(0) is not stored.
-                    driven += tl.where(at > 0, rate * folded(held * before[:, None], BLOCK, BLOCK), 0.0)
-                dh = tl.sum(driven, 0)
+                dh = product(W, dz, BLOCK)
             else:
                 share(place, dz, units, inside)
                 dh = streamed_product(weight, place, units, inside, R, BLOCK, ROWS)

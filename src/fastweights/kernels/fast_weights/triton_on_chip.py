@@ -5,11 +5,17 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from fastweights.kernels.fast_weights.triton_parts import activate, length_of, normalise, product, setting
+from fastweights.kernels.fast_weights.triton_parts import (
+    SIZES,
+    activate,
+    clear,
+    kept,
+    length_of,
+    normalise,
+    product,
+    setting,
+)
 
-# Nothing is compiled anew for another B or T. Nor is alignment made use of: loads of several entries a thread would
-# give matrices a layout in which every result has to cross threads once more.
-SIZES = ["batch", "steps", "member_saved", "member_checkpoints"]
 READS = ["z", "weight_transposed", "gain", "bias", "h0", "A0_transposed", "lengths", "settings"]
 WRITES = ["out", "h_final", "A_final", "saved", "checkpoints"]
 
@@ -52,11 +58,7 @@ def forward(
     FINAL: tl.constexpr,
     KEEP: tl.constexpr,
 ):
-    """h(1) … h(T) and the final state of one sequence; what the backward pass reads if KEEP.
-
-    `saved` holds for a member, one after the other: h(t−1), (B, T, R); the queries h_0 … h_{S−1}, (B, T, S, R); with
-    NORM the normalised sums, (B, T, S, R), and 1/σ, (B, T, S); the last h, (B, R).
-    """
+    """h(1) … h(T) and the final state of one sequence; what the backward pass reads if KEEP."""
     sequence = tl.program_id(0).to(tl.int64)
     member = sequence // batch
     row = sequence - member * batch  # within the member
@@ -80,12 +82,8 @@ def forward(
         A = tl.load(A0_transposed + sequence * R * R + entries, mask=square, other=0.0).to(TYPE)
     z += sequence * steps * R
     out += sequence * steps * R
+    hidden, queries, normed, inverse, last = kept(saved, member, row, batch, steps, member_saved, S, R, NORM)
     if KEEP:
-        total = tl.cast(batch, tl.int64) * steps * R  # numbers of one part of `saved`
-        hidden = saved + member * member_saved + row * steps * R
-        queries = saved + member * member_saved + total + row * steps * S * R
-        normed = queries + total * S
-        inverse = saved + member * member_saved + total * (1 + 2 * S) + row * steps * S
         checkpoint = checkpoints + member * member_checkpoints + row * (member_checkpoints // batch)
     driven = tl.zeros([BLOCK], TYPE)  # W h
     if INITIAL_H:
@@ -121,20 +119,13 @@ def forward(
             if MEMORY:
                 A = decay * A + h[:, None] * (rate * h)[None, :]
             tl.store(out + at * R + units, h, mask=inside)
-    for t in range(count, steps):
-        tl.store(out + tl.cast(t, tl.int64) * R + units, tl.zeros([BLOCK], TYPE), mask=inside)
-        if KEEP:
-            # The gradients of W and of A(0) are products over all steps.
-            tl.store(hidden + tl.cast(t, tl.int64) * R + units, tl.zeros([BLOCK], TYPE), mask=inside)
-            if INITIAL_A:
-                for s in range(S):
-                    at = tl.cast(t, tl.int64) * S + s
-                    tl.store(queries + at * R + units, tl.zeros([BLOCK], TYPE), mask=inside)
+    clear(out, count, steps, units, inside, R)
     tl.store(h_final + sequence * R + units, h, mask=inside)
     if KEEP:
-        last = saved + member * member_saved + total * (1 + S)
-        if NORM:
-            last += total * S + tl.cast(batch, tl.int64) * steps * S
-        tl.store(last + row * R + units, h, mask=inside)
+        # The gradients of W and of A(0) are products over all steps.
+        clear(hidden, count, steps, units, inside, R)
+        if INITIAL_A:
+            clear(queries, count * S, steps * S, units, inside, R)
+        tl.store(last + units, h, mask=inside)
     if FINAL:
         tl.store(A_final + sequence * R * R + entries, A, mask=square)

@@ -5,6 +5,13 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
+# Nothing is compiled anew for another B or T. Nor is alignment made use of: loads of several entries a thread would
+# give matrices a layout in which every result has to cross threads once more.
+SIZES = ["batch", "steps", "member_saved", "member_checkpoints"]
+# Steps of a block of the backward pass.
+BLOCK_STEPS = 16
+STEPS = tl.constexpr(BLOCK_STEPS)
+
 
 @triton.jit
 @no_type_check
@@ -23,6 +30,34 @@ def length_of(pointer, sequence, steps, RAGGED: tl.constexpr):
     if RAGGED:
         count = tl.minimum(tl.maximum(tl.load(pointer + sequence).to(tl.int32), 1), steps)
     return count
+
+
+@triton.jit
+@no_type_check
+def kept(saved, member, row, batch, steps, member_saved, S: tl.constexpr, R: tl.constexpr, NORM: tl.constexpr):
+    """Where what a sequence keeps for the backward pass begins, `row` being its number within its member.
+
+    `saved` holds for a member, one after the other: h(t−1), (B, T, R); the queries h_0 … h_{S−1}, (B, T, S, R); with
+    NORM the normalised sums, (B, T, S, R), and 1/σ, (B, T, S); the last h, (B, R). These five are returned.
+    """
+    total = tl.cast(batch, tl.int64) * steps * R
+    hidden = saved + member * member_saved + row * steps * R
+    queries = saved + member * member_saved + total + row * steps * S * R
+    normed = queries + total * S
+    inverse = saved + member * member_saved + total * (1 + 2 * S) + row * steps * S
+    last = saved + member * member_saved + total * (1 + S) + row * R
+    if NORM:
+        last += total * S + tl.cast(batch, tl.int64) * steps * S
+    return hidden, queries, normed, inverse, last
+
+
+@triton.jit
+@no_type_check
+def clear(rows, begin, end, units, inside, R: tl.constexpr):
+    """Zeros into some rows of R numbers: what lies past a sequence's end."""
+    for row in range(begin, end):
+        zeros = tl.zeros(units.shape, rows.dtype.element_ty)
+        tl.store(rows + tl.cast(row, tl.int64) * R + units, zeros, mask=inside)
 
 
 @triton.jit

@@ -1,7 +1,7 @@
 """The recurrence forwards for matrices that do not fit on the chip: W and A stay in memory and are read tile by tile.
 
 A stands still for CHUNK steps; within them the past is attended to, at their end one product of rank CHUNK renews A.
-Arguments and `saved` are those of triton_on_chip.py. README.md beside this file derives the form.
+Arguments are those of triton_on_chip.py. README.md beside this file derives the form.
 """
 
 from typing import no_type_check
@@ -9,10 +9,13 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from fastweights.kernels.fast_weights.triton_on_chip import READS, SIZES, WRITES
+from fastweights.kernels.fast_weights.triton_on_chip import READS, WRITES
 from fastweights.kernels.fast_weights.triton_parts import (
+    SIZES,
     activate,
     attend,
+    clear,
+    kept,
     length_of,
     normalise,
     power,
@@ -124,11 +127,7 @@ def forward(
     A_final += sequence * R * R
     place = scratch + sequence * (CHUNK + 1) * R
     ring = place + R  # the hidden vectors of this chunk
-    total = tl.cast(batch, tl.int64) * steps * R
-    hidden = saved + member * member_saved + row * steps * R
-    queries = saved + member * member_saved + total + row * steps * S * R
-    normed = queries + total * S
-    inverse = saved + member * member_saved + total * (1 + 2 * S) + row * steps * S
+    hidden, queries, normed, inverse, last = kept(saved, member, row, batch, steps, member_saved, S, R, NORM)
     own = checkpoints + member * member_checkpoints + row * (member_checkpoints // batch)
     # Where the A of this chunk is. Without gradients one place is enough, for every entry is read before it is written.
     A = working + sequence * R * R
@@ -184,18 +183,11 @@ def forward(
                 A = following
             elif FINAL:
                 renew(A, A_final, ring, within, decay, rate, was, R, CHUNK, SIDE, TYPE, PRECISION)
-    for t in range(count, steps):
-        tl.store(out + tl.cast(t, tl.int64) * R + units, tl.zeros([BLOCK], TYPE), mask=inside)
-        if KEEP:
-            # The gradients of W and of A(0) are products over all steps.
-            tl.store(hidden + tl.cast(t, tl.int64) * R + units, tl.zeros([BLOCK], TYPE), mask=inside)
-            if INITIAL_A:
-                for s in range(S):
-                    at = tl.cast(t, tl.int64) * S + s
-                    tl.store(queries + at * R + units, tl.zeros([BLOCK], TYPE), mask=inside)
+    clear(out, count, steps, units, inside, R)
     tl.store(h_final + sequence * R + units, h, mask=inside)
     if KEEP:
-        last = saved + member * member_saved + total * (1 + S)
-        if NORM:
-            last += total * S + tl.cast(batch, tl.int64) * steps * S
-        tl.store(last + row * R + units, h, mask=inside)
+        # The gradients of W and of A(0) are products over all steps.
+        clear(hidden, count, steps, units, inside, R)
+        if INITIAL_A:
+            clear(queries, count * S, steps * S, units, inside, R)
+        tl.store(last + units, h, mask=inside)
