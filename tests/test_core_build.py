@@ -59,7 +59,7 @@ def test_address_and_undefined_behaviour_sanitizers_find_nothing(tmp_path):
     if COMPILER is None:
         pytest.skip("no C++ compiler")
     target = tmp_path / "libfastweights.so"
-    flags = ["-std=c++17", "-O1", "-g", "-fPIC", "-shared", "-Wno-psabi", "-DFW_VARIANT=baseline", "-DFW_BYTES=16"]
+    flags = ["-std=c++17", "-O1", "-g1", "-fPIC", "-shared", "-Wno-psabi", "-DFW_VARIANT=baseline", "-DFW_BYTES=16"]
     sources = [str(NATIVE / name) for name in ("core.cpp", "threads.cpp", "cpu_features.cpp")]
     built = subprocess.run([COMPILER, *flags, *SANITIZE, *sources, "-o", str(target), "-lpthread"], capture_output=True)
     runtime = subprocess.run([COMPILER, "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
