@@ -17,6 +17,7 @@ from fastweights.cells.fast_weights import FastWeightRNN
 from fastweights.cells.irnn import IRNN
 from fastweights.cells.lstm import LSTM
 from fastweights.model import SequenceClassifier
+from fastweights.training.adam import Adam
 
 # More would not fit beside the system on a small machine.
 _MEMORY_LIMIT = 8 * 2**30
@@ -135,7 +136,7 @@ class TrainingStep(Contender):
     def prepare(self, point: Point) -> Calls:
         torch.manual_seed(0)
         model = SequenceClassifier(37, 10, FastWeightRNN(INPUT_SIZE, point.hidden_size, backend=self.backend))
-        optimizer = torch.optim.Adam(model.parameters(), fused=True)
+        optimizer = Adam(model)
         tokens, labels = torch.randint(37, (point.batch, point.steps)), torch.randint(10, (point.batch,))
 
         def predict() -> object:
@@ -143,10 +144,10 @@ class TrainingStep(Contender):
                 return model(tokens)
 
         def update() -> object:
-            optimizer.zero_grad()
+            model.zero_grad()
             loss = torch.nn.functional.cross_entropy(model(tokens), labels)
             loss.backward()  # type: ignore[no-untyped-call]
-            return optimizer.step()
+            return optimizer.step(1e-3)
 
         return Calls(predict, update)
 

@@ -133,7 +133,7 @@ def _why_not_triton(tensors: list[Tensor], hidden_size: int) -> str | None:
 
 
 def _differentiated_by_torch_func() -> bool:
-    """Whether torch.func.grad, jvp or the like is under way, for which torch.library.custom_op has no rules."""
+    """Whether torch.func.grad, jvp or the like is under way, for which operators of torch.library have no rules."""
     if torch.compiler.is_compiling():
         return False
     transforms = torch._C._functorch.get_interpreter_stack() or ()

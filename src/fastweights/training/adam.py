@@ -34,7 +34,7 @@ class Adam:
                 ([p for p in parameters if p.ndim <= 1], 0.0),
             ]
         self.state: dict[Tensor, dict[str, Tensor]] = {}
-        """Of the parameters that have been moved."""
+        """Of the parameters that have been moved, or are to be as members of a population."""
         self.weight_decays = {parameter: decay for group, decay in self._groups for parameter in group}
 
     @torch.no_grad()
@@ -64,7 +64,7 @@ class Adam:
         found = self.state.get(parameter)
         if found is None:
             found = self.state[parameter] = {
-                "step": torch.zeros((), device=parameter.device),
+                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
                 "exp_avg": torch.zeros_like(parameter),
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
@@ -82,7 +82,8 @@ class Adam:
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Hold what was saved, also by torch's class."""
+        """Hold what was saved, also by torch's class, and nothing else."""
+        self.state.clear()
         for number, parameter in enumerate(self.weight_decays):
             if number in saved["state"]:
                 for name, value in self._of(parameter).items():

@@ -93,10 +93,10 @@ def backward(
     dh = tl.zeros([BLOCK], TYPE)
     if GIVEN_H:
         dh = tl.load(d_h + sequence * R + units, mask=inside, other=0.0).to(TYPE)
-    clear(d_z, count, steps, units, inside, R)
+    clear(d_z, count, steps, units, inside, R, 1)
     if INITIAL_A:
         d_sums += sequence * steps * S * R
-        clear(d_sums, count * S, steps * S, units, inside, R)
+        clear(d_sums, count, steps, units, inside, R, S)
     powers = scratch + sequence * CHUNK  # of λ; to read one costs less than to work it out
     h = tl.load(last + units, mask=inside, other=0.0)
     # All that a step reads is fetched while the one before it computes: memory is slower than a step.

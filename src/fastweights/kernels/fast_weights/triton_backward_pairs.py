@@ -3,7 +3,7 @@
 Carried are h̄, a vector, and M = G + Gᵀ, G being the gradient of A(t). M stays in memory and stands still for
 BLOCK_STEPS steps, as A does for CHUNK: its products with the hidden vectors of these steps are known in advance, the
 pairs (ū, q) that have come since are attended to, and a product of that rank renews it. Where no more steps than these
-are to be done from A = 0, neither is formed, and W may be on the chip.
+are to be done from A = 0 neither is formed, nor where nothing is stored; then W is on the chip, if it fits.
 """
 
 from typing import no_type_check
@@ -182,10 +182,11 @@ def backward(
 ):
     """The gradients of z and h(0) of one sequence, its shares of those of gain and bias, and with INITIAL_A the ū.
 
-    `M` is memory of a sequence's own, (P·B, R, R), with GIVEN_A to begin with the gradient of A(T) and its transpose
-    together; `scratch` too, CHUNK + (1 + BLOCK_STEPS (1 + S)) R numbers each. PAIRS is BLOCK_STEPS · S, up to a power
-    of two. ONE_BLOCK: there are at most BLOCK_STEPS steps, and A is zero before them. `one` is 1, which the compiler
-    must not know: it would lay the tile of dot products out for loading, with all threads of a warp along the sum.
+    Where they are needed, `M` is memory of a sequence's own, (P·B, R, R), with GIVEN_A to begin with the gradient of
+    A(T) and its transpose together, and so is `scratch`, CHUNK + (1 + BLOCK_STEPS (1 + S)) R numbers each. PAIRS is
+    BLOCK_STEPS · S, up to a power of two. ONE_BLOCK: there are at most BLOCK_STEPS steps, and A is zero before them.
+    `one` is 1, which the compiler must not know: it would lay the tile of dot products out for loading, with all
+    threads of a warp along the sum.
     """
     sequence = tl.program_id(0).to(tl.int64)
     member = sequence // batch
@@ -219,9 +220,9 @@ def backward(
     dh = tl.zeros([BLOCK], TYPE)
     if GIVEN_H:
         dh = tl.load(d_h + sequence * R + units, mask=inside, other=0.0).to(TYPE)
-    clear(d_z, count, steps, units, inside, R)
+    clear(d_z, count, steps, units, inside, R, 1)
     if INITIAL_A:
-        clear(d_sums, count * S, steps * S, units, inside, R)
+        clear(d_sums, count, steps, units, inside, R, S)
     h = tl.load(last + units, mask=inside, other=0.0)
     # All that a step reads is fetched while the one before it computes: memory is slower than a step.
     newest = tl.cast(count, tl.int64) - 1

@@ -119,13 +119,13 @@ def forward(
             if MEMORY:
                 A = decay * A + h[:, None] * (rate * h)[None, :]
             tl.store(out + at * R + units, h, mask=inside)
-    clear(out, count, steps, units, inside, R)
+    clear(out, count, steps, units, inside, R, 1)
     tl.store(h_final + sequence * R + units, h, mask=inside)
     if KEEP:
         # The gradients of W and of A(0) are products over all steps.
-        clear(hidden, count, steps, units, inside, R)
+        clear(hidden, count, steps, units, inside, R, 1)
         if INITIAL_A:
-            clear(queries, count * S, steps * S, units, inside, R)
+            clear(queries, count, steps, units, inside, R, S)
         tl.store(last + units, h, mask=inside)
     if FINAL:
         tl.store(A_final + sequence * R * R + entries, A, mask=square)

@@ -53,11 +53,10 @@ def kept(saved, member, row, batch, steps, member_saved, S: tl.constexpr, R: tl.
 
 @triton.jit
 @no_type_check
-def clear(rows, begin, end, units, inside, R: tl.constexpr):
-    """Zeros into some rows of R numbers: what lies past a sequence's end."""
-    for row in range(begin, end):
-        zeros = tl.zeros(units.shape, rows.dtype.element_ty)
-        tl.store(rows + tl.cast(row, tl.int64) * R + units, zeros, mask=inside)
+def clear(rows, begin, end, units, inside, R: tl.constexpr, EACH: tl.constexpr):
+    """Zeros for the steps past a sequence's end, each having EACH of the rows of R numbers."""
+    for row in range(tl.cast(begin, tl.int64) * EACH, tl.cast(end, tl.int64) * EACH):
+        tl.store(rows + row * R + units, tl.zeros(units.shape, rows.dtype.element_ty), mask=inside)
 
 
 @triton.jit

@@ -183,11 +183,11 @@ def forward(
                 A = following
             elif FINAL:
                 renew(A, A_final, ring, within, decay, rate, was, R, CHUNK, SIDE, TYPE, PRECISION)
-    clear(out, count, steps, units, inside, R)
+    clear(out, count, steps, units, inside, R, 1)
     tl.store(h_final + sequence * R + units, h, mask=inside)
     if KEEP:
         # The gradients of W and of A(0) are products over all steps.
-        clear(hidden, count, steps, units, inside, R)
+        clear(hidden, count, steps, units, inside, R, 1)
         if INITIAL_A:
-            clear(queries, count * S, steps * S, units, inside, R)
+            clear(queries, count, steps, units, inside, R, S)
         tl.store(last + units, h, mask=inside)

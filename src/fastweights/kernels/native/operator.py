@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.library import define, impl, infer_schema, register_autograd, register_fake, register_vmap
 
 from fastweights.errors import UsageError
 
@@ -21,7 +22,7 @@ class Operator:
 
     Args:
         name: of its operators in torch, `fastweights::<name>_forward` and `fastweights::<name>_backward`.
-        forward, backward: run the engine, with annotations that `torch.library.custom_op` reads.
+        forward, backward: run the engine, with annotations that `torch.library.infer_schema` reads.
         empty_results, empty_gradients: take the same arguments and give results of the right shapes, for tracing.
         remember: from the inputs and results of `forward`, the tensors and the settings that the backward pass needs.
         gradients: from a function that runs `backward`, what was remembered and the upstream gradients, one for each
@@ -43,10 +44,10 @@ class Operator:
     ) -> None:
         self.forward, self.backward = forward, backward
         self.remember, self.gradients = remember, gradients
-        self._traced_forward = _custom_op(f"{name}_forward", forward, empty_results, devices)
-        self._traced_backward = _custom_op(f"{name}_backward", backward, empty_gradients, devices)
-        self._traced_forward.register_autograd(self._traced_gradients, setup_context=self._setup_context)
-        self._traced_backward.register_autograd(_no_second_derivative)
+        self._traced_forward = _registered(f"{name}_forward", forward, empty_results, devices)
+        self._traced_backward = _registered(f"{name}_backward", backward, empty_gradients, devices)
+        register_autograd(self._traced_forward, self._traced_gradients, setup_context=self._setup_context)
+        register_autograd(self._traced_backward, _no_second_derivative)
 
     def __call__(self, *inputs: Any) -> Any:
         if torch.compiler.is_compiling() or _stand_for_others(inputs):
@@ -85,15 +86,22 @@ class _Direct(torch.autograd.Function):
         return None, *operator.gradients(operator.backward_under(upstream), ctx.saved_tensors, ctx.settings, upstream)
 
 
-def _custom_op(name: str, run: Callable[..., Any], fake: Callable[..., Any], devices: tuple[str, ...]) -> Any:
-    operator = torch.library.custom_op(f"fastweights::{name}", run, mutates_args=(), device_types=devices)
-    operator.register_fake(fake)
+def _registered(name: str, run: Callable[..., Any], fake: Callable[..., Any], devices: tuple[str, ...]) -> Any:
+    """The operator `fastweights::<name>` of torch.
+
+    Its parts by themselves, and not `torch.library.custom_op`, which imports torch's compiler at the first call.
+    """
+    full = f"fastweights::{name}"
+    define(full, infer_schema(run, mutates_args=()), tags=torch.Tag.pt2_compliant_tag)
+    impl(full, devices, run)
+    register_fake(full, fake)
+    operator = getattr(torch.ops.fastweights, name).default
 
     def over_members(info: Any, in_dims: Sequence[Any], *arguments: Any) -> tuple[Any, Any]:
         results = operator(*_stacked(info.batch_size, in_dims, arguments))
         return results, (0,) * len(results)
 
-    operator.register_vmap(over_members)
+    register_vmap(operator, over_members)
     return operator
 
 
