@@ -149,7 +149,6 @@ class TestSection41:
             ("irnn", 100): 500_000,
             ("associative_lstm", 100): 25_000,
             **{(cell, 20): 300_000 for cell in ("lstm", "fast_weights")},
-            ("irnn", 50): 200_000,
         }
         irnns = {(c.hidden_size, c.updates) for c in screened if c.cell == "irnn"}
         assert irnns == {(20, 60_000), (50, 60_000), (100, 120_000)}
