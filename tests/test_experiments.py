@@ -139,16 +139,17 @@ class TestSection41:
         screened = experiments.load("table-1").screening("standard")
         found = {(c.cell, c.hidden_size, c.updates) for c in screened if c.weight_decay > 0}
         assert found == {
-            *(("lstm", 50, 24_000), ("lstm", 100, 48_000)),
+            *(("lstm", 20, 48_000), ("lstm", 50, 24_000), ("lstm", 100, 48_000)),
             *(("irnn", 100, 120_000), ("fast_weights", 50, 48_000)),
-            *(("associative_lstm", 20, 48_000), ("associative_lstm", 100, 24_000)),
+            *(("associative_lstm", size, 48_000 if size == 20 else 24_000) for size in (20, 50, 100)),
         }
         entries = experiments.load("table-1").entries("standard")
         budgets = {(e.candidates[0].cell, e.candidates[0].hidden_size): e.updates for e in entries}
         assert {key: updates for key, updates in budgets.items() if updates != 100_000} == {
             ("irnn", 100): 500_000,
             ("associative_lstm", 100): 25_000,
-            ("fast_weights", 20): 300_000,
+            **{(cell, 20): 300_000 for cell in ("lstm", "fast_weights")},
+            ("irnn", 50): 200_000,
         }
         irnns = {(c.hidden_size, c.updates) for c in screened if c.cell == "irnn"}
         assert irnns == {(20, 60_000), (50, 60_000), (100, 120_000)}
