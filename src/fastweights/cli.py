@@ -270,18 +270,18 @@ class Report:
 
 
 def _print_sweep(runs: Sequence[RunDirectory], folder: Path, as_json: bool) -> None:
-    """Save the summary in `folder` and print it."""
+    """Print the summary and save it in `folder`."""
     from fastweights.experiments._sweep import summarise
     from fastweights.report.sweeps import save, summary, terminal_table, values
 
     sweep = summarise(runs)
-    saved = save(sweep, folder)
     if as_json:
-        print(json.dumps(values(sweep) | {"saved": [str(path) for path in saved]}, indent=2))
+        print(json.dumps(values(sweep) | {"saved": [str(path) for path in save(sweep, folder)]}, indent=2))
         return
+    # First, for the pictures take longer than all the rest.
     _output.print(terminal_table(sweep, _output.width))
     _output.print(summary(sweep), highlight=False, markup=False, soft_wrap=True)
-    for path in saved:
+    for path in save(sweep, folder):
         _output.print(f"saved {path}", highlight=False, soft_wrap=True)
 
 
