@@ -485,6 +485,14 @@ class TestFairness:
         assert set(outcome.figures["state-50"].groups) == {"fast_weights"}
         assert set(outcome.figures["state-20"].groups) == {"fast_weights", *fairness.BASELINES}
 
+    def test_the_long_preset_has_table_1s_updates_and_screens_each_model_for_as_long_as_it_takes_to_bind(self):
+        entries = experiments.load("fairness").entries("long")
+        assert {(entry.updates, entry.seeds) for entry in entries} == {(100_000, (1, 2, 3))}
+        assert {tuple(c.learning_rate for c in entry.candidates) for entry in entries} == {(5e-4, 1e-3, 2e-3, 5e-3)}
+        screened = {(c.cell, c.updates) for entry in entries for c in entry.candidates}
+        others = {(cell, 12_000) for cell in ("fast_weights", "lstm", "associative_lstm")}
+        assert screened == {("irnn", 60_000), *others}
+
     def test_a_reference_is_trained_once_for_both_measures(self):
         configs = [entry.candidates[0] for entry in experiments.load("fairness").entries("standard")]
         assert len({config.run_id for config in configs}) == len(configs)

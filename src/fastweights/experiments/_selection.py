@@ -43,6 +43,8 @@ class Budget:
     updates: int
     seeds: tuple[int, ...]
     evaluate_every: int = 500
+    screening_updates: int | None = None
+    """Budget of a screening run; None is that of the runs that are reported."""
 
     def entry(self, *configs: RunConfig) -> Entry:
         """Each of `configs`, which share the rest, at every learning rate, which falls to zero as a cosine."""
@@ -52,7 +54,7 @@ class Budget:
                     config,
                     learning_rate=learning_rate,
                     schedule="cosine",
-                    updates=self.updates,
+                    updates=self.screening_updates or self.updates,
                     evaluate_every=self.evaluate_every,
                     seed=SCREENING_SEED,
                 )
