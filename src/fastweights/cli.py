@@ -68,7 +68,7 @@ class Reproduce:
 
     experiment: Annotated[Positional[str], arg(help=f"What to reproduce: {', '.join(experiments.names())}.")]
     preset: str = "quick"
-    """How much of the protocol: quick (minutes), standard (an hour to a day) or paper (days; Table 1 and Figure 2)."""
+    """How much of the protocol: quick (minutes), standard (up to a day), long (fairness), paper (Table 1; days)."""
     workers: int = field(default_factory=_cores)
     """Runs trained at the same time, one thread each."""
     scheduler: str | None = None
