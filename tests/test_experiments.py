@@ -147,7 +147,7 @@ class TestSection41:
         budgets = {(e.candidates[0].cell, e.candidates[0].hidden_size): e.updates for e in entries}
         assert {key: updates for key, updates in budgets.items() if updates != 100_000} == {
             ("irnn", 100): 500_000,
-            ("associative_lstm", 100): 25_000,
+            **{("associative_lstm", size): 25_000 for size in (50, 100)},
             **{(cell, 20): 300_000 for cell in ("lstm", "fast_weights")},
             ("irnn", 50): 200_000,
         }
