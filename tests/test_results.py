@@ -28,6 +28,7 @@ REPRODUCED = {
     "table-1/quick": "docs/reproduction.md",
     "table-1/standard": "docs/reproduction.md",
     "fairness/standard": "docs/reproduction.md",
+    "fairness/long": "docs/reproduction.md",
     "layer-norm/standard": "docs/reproduction.md",
     "sensitivity/standard": None,
     "readings/standard": "docs/reproduction.md",
@@ -253,6 +254,13 @@ def test_what_is_reported_is_what_the_committed_screening_selects(name, rows, tm
     assert len(models) == rows
     reported = {path.stem for path in folder.glob("runs/*.json") if row_of(path.stem) in models}
     assert of_table <= reported <= selected  # of the runs on more data, not all are over
+
+
+def test_the_long_comparison_reports_what_its_screening_selects(tmp_path):
+    folder = ROOT / "results/fairness/long"
+    selected = experiments.load("fairness").final("long", restored(folder / "screening", tmp_path))
+    assert len(selected) == 36
+    assert {config.run_id for config in selected} == {path.stem for path in folder.glob("runs/*.json")}
 
 
 def row_of(run_id):
