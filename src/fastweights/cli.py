@@ -68,7 +68,7 @@ class Reproduce:
 
     experiment: Annotated[Positional[str], arg(help=f"What to reproduce: {', '.join(experiments.names())}.")]
     preset: str = "quick"
-    """How much of the protocol: quick (minutes), standard (up to a day), long (fairness), paper (Table 1; days)."""
+    """How much of it: quick (minutes), standard (up to a day), long (hours; fairness) or paper (days; Table 1)."""
     workers: int = field(default_factory=_cores)
     """Runs trained at the same time, one thread each."""
     scheduler: str | None = None
@@ -278,10 +278,12 @@ def _print_sweep(runs: Sequence[RunDirectory], folder: Path, as_json: bool) -> N
     if as_json:
         print(json.dumps(values(sweep) | {"saved": [str(path) for path in save(sweep, folder)]}, indent=2))
         return
-    # First, for the pictures take longer than all the rest.
-    _output.print(terminal_table(sweep, _output.width))
-    _output.print(summary(sweep), highlight=False, markup=False, soft_wrap=True)
-    for path in save(sweep, folder):
+    try:  # first, for the pictures take longer than all the rest
+        _output.print(terminal_table(sweep, _output.width))
+        _output.print(summary(sweep), highlight=False, markup=False, soft_wrap=True)
+    finally:  # also where nobody reads the table to its end
+        saved = save(sweep, folder)
+    for path in saved:
         _output.print(f"saved {path}", highlight=False, soft_wrap=True)
 
 

@@ -37,7 +37,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Budget:
-    """What every entry of an experiment gets alike."""
+    """What the entries of an experiment get, alike but for how long they are screened."""
 
     learning_rates: tuple[float, ...]
     updates: int
