@@ -235,6 +235,17 @@ class TestCommand:
         # The summary's own folder is no run.
         assert self.report(monkeypatch, capsys, tmp_path / "runs")[0] == 0
 
+    def test_what_it_finds_is_saved_also_where_nobody_reads_the_table(self, end, tmp_path, monkeypatch, capsys):
+        def closed(*_, **__):
+            raise BrokenPipeError
+
+        (group,) = combinations(seeds=(1, 2))
+        for config in group:
+            end(config, 10)
+        monkeypatch.setattr(cli._output, "print", closed)
+        assert self.report(monkeypatch, capsys, tmp_path / "runs")[0] == 1
+        assert (tmp_path / "runs" / "summary" / "seeds.png").exists()
+
     def test_a_folder_without_runs_is_refused(self, tmp_path, monkeypatch, capsys):
         code, said = self.report(monkeypatch, capsys, tmp_path)
         assert code == 2
