@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from functools import cache
 from typing import TypeVar
 
 from fastweights.errors import unknown_name
@@ -13,7 +12,6 @@ from fastweights.errors import unknown_name
 T = TypeVar("T")
 
 
-@cache
 def names(package: str) -> tuple[str, ...]:
     """Names of the public modules of `package`, read from its folder without importing them.
 
