@@ -72,11 +72,11 @@ PRESETS = {
     # 100 units a first one, over the other sizes' rates and less decay or none, chose 5e-3 and 0.1 (after 24,000
     # updates) and 1e-3 and 0.03; this one asks about more decay, and the LSTM for longer. For fast weights with 50
     # units and the associative LSTM with 50 and 100 the first one, without decay, chose 2.5e-4, the lowest of five, at
-    # λ = 0.95 and η = 0.5, and 3e-3; this one asks about decay. The associative LSTM, the slowest, then makes hardly a
-    # mistake on validation once its rate has fallen, which it does sooner with a quarter of the updates. For the LSTM
-    # and the associative LSTM with 20 units the first one chose 2e-3 and 1e-3; this one asks again at and around those,
-    # and about decay, for longer. Fast weights with 20 units have training loss left after 100,000 updates and get
-    # 300,000, as does the LSTM with 20; the IRNN with 50 gets 200,000.
+    # λ = 0.95 and η = 0.5, and 3e-3; this one asks about decay. The latter, the slowest, then makes hardly a mistake on
+    # validation once its rate has fallen, which it does sooner with a quarter of the updates. For the LSTM and the
+    # associative LSTM with 20 units the first one chose 2e-3 and 1e-3; this one asks again at and around those, and
+    # about decay, for longer. Fast weights with 20 units have training loss left after 100,000 updates and get 300,000,
+    # as does the LSTM with 20; the IRNN with 50 gets 200,000.
     "standard": Preset(
         models={
             "fast_weights": Candidates(
