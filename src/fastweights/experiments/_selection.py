@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fastweights.experiments.base import Experiment, result_of
 from fastweights.training.config import RunConfig
@@ -37,32 +37,39 @@ class Entry:
 
 @dataclass(frozen=True)
 class Budget:
-    """What the entries of an experiment get, alike but for how long they are screened."""
+    """What the entries of an experiment get. What is given as a dict is by model."""
 
-    learning_rates: tuple[float, ...]
+    learning_rates: tuple[float, ...] | dict[str, tuple[float, ...]]
     updates: int
     seeds: tuple[int, ...]
     evaluate_every: int = 500
-    screening_updates: int | None = None
-    """Budget of a screening run; None is that of the runs that are reported."""
+    weight_decays: tuple[float, ...] = (0.0,)
+    screening: dict[str, int] = field(default_factory=dict)
+    """Updates of a screening run, for the models where they are not those of the runs that are reported."""
 
     def entry(self, *configs: RunConfig) -> Entry:
-        """Each of `configs`, which share the rest, at every learning rate, which falls to zero as a cosine."""
+        """Each of `configs`, which share the rest, at every weight decay and rate, which falls to zero as a cosine."""
         candidates = [
             complete(
                 replace(
                     config,
                     learning_rate=learning_rate,
+                    weight_decay=weight_decay,
                     schedule="cosine",
-                    updates=self.screening_updates or self.updates,
+                    updates=self.screening.get(config.cell, self.updates),
                     evaluate_every=self.evaluate_every,
                     seed=SCREENING_SEED,
                 )
             )
             for config in configs
-            for learning_rate in self.learning_rates
+            for weight_decay in self.weight_decays
+            for learning_rate in self._rates(config.cell)
         ]
         return Entry(tuple(candidates), self.updates, self.seeds)
+
+    def _rates(self, cell: str) -> tuple[float, ...]:
+        rates = self.learning_rates
+        return rates[cell] if isinstance(rates, dict) else rates
 
 
 class SelectedByValidation(Experiment):

@@ -21,10 +21,9 @@ FIRST_RUNG = 4
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is run: the sizes of each model and the grid of its learning rates, at one budget for all."""
+    """How much is run: the sizes of each model, at one budget for all but for the grid of learning rates."""
 
     budget: Budget
-    learning_rates: dict[str, tuple[float, ...]]
     hidden_sizes: dict[str, tuple[int, ...]]
     keys_first_sizes: tuple[int, ...]
     """Sizes at which the models are tried on sequences of all keys, then all values, as well."""
@@ -33,20 +32,22 @@ class Plan:
 PLANS = {
     # 7 runs or so, 2 minutes of one core.
     "quick": Plan(
-        Budget((), updates=4_000, seeds=(1,)),
-        learning_rates={"fast_weights": (1e-3,), "lstm": (5e-3,)},
+        Budget({"fast_weights": (1e-3,), "lstm": (5e-3,)}, updates=4_000, seeds=(1,)),
         hidden_sizes={"fast_weights": (50,), "lstm": (50,)},
         keys_first_sizes=(),
     ),
     # 200 runs or so, 2 hours of one slow core. An associative LSTM with 100 units would add half of that.
     "standard": Plan(
-        Budget((), updates=8_000, seeds=(1, 2, 3)),
-        learning_rates={
-            "fast_weights": (5e-4, 1e-3, 2e-3),
-            "lstm": (2e-3, 5e-3, 1e-2),
-            "associative_lstm": (1e-3, 3e-3, 1e-2),
-            "irnn": (1e-3, 3e-3, 5e-3),
-        },
+        Budget(
+            {
+                "fast_weights": (5e-4, 1e-3, 2e-3),
+                "lstm": (2e-3, 5e-3, 1e-2),
+                "associative_lstm": (1e-3, 3e-3, 1e-2),
+                "irnn": (1e-3, 3e-3, 5e-3),
+            },
+            updates=8_000,
+            seeds=(1, 2, 3),
+        ),
         hidden_sizes={
             "fast_weights": (20, 50, 100),
             "lstm": (20, 50, 100),
@@ -102,7 +103,7 @@ def first_entries(preset: str, order: str) -> list[Entry]:
     """The models at the first rung, on sequences of this order."""
     plan = PLANS[preset]
     return [
-        replace(plan.budget, learning_rates=plan.learning_rates[cell]).entry(
+        plan.budget.entry(
             RunConfig(cell=cell, hidden_size=size, task_options={"num_pairs": FIRST_RUNG, "order": order})
         )
         for cell, sizes in plan.hidden_sizes.items()

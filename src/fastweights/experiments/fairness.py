@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -35,8 +35,6 @@ class Plan:
 
     budget: Budget
     references: dict[Measure, tuple[int, ...]]
-    screening: dict[str, int] = field(default_factory=dict)
-    """Updates of a screening run by model, where they are not those of the runs that are reported."""
 
 
 PLANS = {
@@ -49,9 +47,14 @@ PLANS = {
     ),
     # 84 runs, 4 hours of one slow core. In 6,000 updates some baselines bind nothing.
     "long": Plan(
-        Budget((5e-4, 1e-3, 2e-3, 5e-3), updates=100_000, seeds=(1, 2, 3), evaluate_every=1_000),
+        Budget(
+            (5e-4, 1e-3, 2e-3, 5e-3),
+            updates=100_000,
+            seeds=(1, 2, 3),
+            evaluate_every=1_000,
+            screening={"fast_weights": 12_000, "lstm": 12_000, "associative_lstm": 12_000, "irnn": 60_000},
+        ),
         {"parameters": (20, 50, 100)},
-        screening={"fast_weights": 12_000, "lstm": 12_000, "associative_lstm": 12_000, "irnn": 60_000},
     ),
 }
 
@@ -89,11 +92,7 @@ class Fairness(SelectedByValidation):
     def entries(self, preset: str) -> list[Entry]:
         # The reference stands in the table of each measure, and one width may match twice.
         configs = {match.config.run_id: match.config for match in matches(preset) if match.trained}
-        plan = PLANS[preset]
-        return [
-            replace(plan.budget, screening_updates=plan.screening.get(config.cell)).entry(config)
-            for config in configs.values()
-        ]
+        return [PLANS[preset].budget.entry(config) for config in configs.values()]
 
     def reduce(self, preset: str, runs: Sequence[RunDirectory]) -> Outcome:
         floor = AssociativeRetrieval().no_binding_floor().error
