@@ -15,7 +15,7 @@ from fastweights.errors import RunError, UsageError
 from fastweights.experiments import _published
 from fastweights.experiments._pictures import Curve, LearningCurves, band
 from fastweights.experiments._section_4_1 import PRESETS
-from fastweights.experiments._selection import SCREENING_SEED
+from fastweights.experiments._selection import SCREENING_SEED, best
 from fastweights.experiments._statistics import (
     FLOOR_MARGIN,
     lower_median,
@@ -258,6 +258,27 @@ class TestSection41:
         assert left_over(now, screened, tmp_path / "out") == left
         assert all(path.exists() for path in left)
         assert left_over([*now, *before], [*screened, *before], tmp_path / "out") == []
+
+    def test_what_was_screened_is_a_table_that_marks_what_validation_chose(self, finish, tmp_path):
+        tried = [(3e-3, 0.02, None), (1e-3, 0.01, 0.1), (1e-3, 0.04, None)]
+        screened = [
+            finish(RunConfig(cell="lstm", updates=500, learning_rate=rate, clip_norm=clip), validation_error=error)
+            for rate, error, clip in tried
+        ]
+        gone = {"status": "diverged", "validation_error": None, "validation_nll": None}
+        screened.append(finish(RunConfig(cell="irnn", updates=700, hidden_size=20), **gone))
+        chosen = dataclasses.replace(best(screened), updates=900)
+        runs = [finish(dataclasses.replace(chosen, seed=seed), errors=400) for seed in (1, 2)]
+        outcome = experiments.load("table-1").reduce("quick", runs)
+        assert (saved := save(outcome, runs, tmp_path, screened))[-1].name == "screening.md"
+        assert saved[-1].read_text().splitlines() == [
+            "| model | R | learning rate | clip norm | updates | validation error % | NLL | reported |",
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+            "| LSTM | 50 | 0.001 | – | 500 | 4.00 | 0.1000 |  |",
+            "| LSTM | 50 | 0.001 | 0.1 | 500 | 1.00 | 0.1000 | ✓ |",
+            "| LSTM | 50 | 0.003 | – | 500 | 2.00 | 0.1000 |  |",
+            "| IRNN | 20 | 0.001 | – | 700 | diverged | – |  |",
+        ]
 
     @pytest.mark.parametrize(("name", "inside"), [("rate {}", True), ("updates 120000, weight decay {}, " * 2, False)])
     def test_many_curves_are_told_apart_and_no_legend_covers_them(self, name, inside):

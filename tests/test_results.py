@@ -13,7 +13,7 @@ from fastweights.bench.cuda.machine import Ceilings
 from fastweights.bench.cuda.targets import outcomes
 from fastweights.bench.gate import Check
 from fastweights.bench.run import Measurement, Report
-from fastweights.report import bench_cuda
+from fastweights.report import bench_cuda, screening
 from fastweights.report.bench import markdown_table as bench_table
 from fastweights.report.tables import markdown_table, table_values
 from fastweights.training.config import RunConfig
@@ -30,6 +30,7 @@ REPRODUCED = {
     "fairness/standard": "docs/reproduction.md",
     "fairness/long": "docs/reproduction.md",
     "layer-norm/standard": "docs/reproduction.md",
+    "layer-norm/long": "docs/reproduction.md",
     "sensitivity/standard": None,
     "readings/standard": "docs/reproduction.md",
     "capacity/standard": None,
@@ -256,11 +257,22 @@ def test_what_is_reported_is_what_the_committed_screening_selects(name, rows, tm
     assert of_table <= reported <= selected  # of the runs on more data, not all are over
 
 
-def test_the_long_comparison_reports_what_its_screening_selects(tmp_path):
-    folder = ROOT / "results/fairness/long"
-    selected = experiments.load("fairness").final("long", restored(folder / "screening", tmp_path))
-    assert len(selected) == 36
+@pytest.mark.parametrize(("name", "runs"), [("fairness", 36), ("layer-norm", 40)])
+def test_a_long_comparison_reports_what_its_screening_selects(name, runs, tmp_path):
+    folder = ROOT / "results" / name / "long"
+    selected = experiments.load(name).final("long", restored(folder / "screening", tmp_path))
+    assert len(selected) == runs
     assert {config.run_id for config in selected} == {path.stem for path in folder.glob("runs/*.json")}
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent for path in ROOT.glob("results/*/*/screening")))
+def test_the_committed_screening_is_shown(folder, tmp_path):
+    screened, runs = (restored(folder / part, tmp_path / part) for part in ("screening", "runs"))
+    shown = (folder / "screening.md").read_text()
+    assert sorted(shown.splitlines()) == sorted(screening.markdown_table(screened, runs).splitlines())
+    assert {line.split(" | ")[1] for line in shown.splitlines() if "✓" in line} == {
+        str(r.config().hidden_size) for r in screened
+    }
 
 
 def row_of(run_id):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastweights.experiments.base import Outcome, result_of
+from fastweights.report import screening
 from fastweights.report.figures import save_picture
 from fastweights.report.tables import markdown_table, table_values
 from fastweights.training.records import RunDirectory, write_atomically
@@ -17,12 +18,11 @@ def save(
 ) -> list[Path]:
     """Write `table.md`, `table.json`, the figures as SVG and PNG, `runs/<run-id>.json` and `screening/<run-id>.json`.
 
+    Where there was a screening, `screening.md` says what was tried and chosen.
     A run's record is its result (configuration, scores, environment), all its evaluations, and its scores elsewhere.
     Returns what to look at.
     """
     _save_records(runs, folder / "runs")
-    if screened:
-        _save_records(screened, folder / "screening")
     saved = []
     if outcome.rows:
         saved += [folder / "table.md", folder / "table.json"]
@@ -30,6 +30,10 @@ def save(
         write_atomically(saved[1], json.dumps(table_values(outcome), indent=2) + "\n")
     for name, picture in outcome.figures.items():
         saved += save_picture(picture, folder / name)
+    if screened:
+        _save_records(screened, folder / "screening")
+        saved.append(folder / "screening.md")
+        write_atomically(saved[-1], screening.markdown_table(screened, runs))
     return saved
 
 
