@@ -68,7 +68,8 @@ class Reproduce:
 
     experiment: Annotated[Positional[str], arg(help=f"What to reproduce: {', '.join(experiments.names())}.")]
     preset: str = "quick"
-    """How much of it: quick (minutes), standard (up to a day), long (hours; fairness) or paper (days; Table 1)."""
+    """How much of it: quick (minutes), standard (up to a day), long (hours; fairness and layer-norm) or paper (days;
+    Table 1)."""
     workers: int = field(default_factory=_cores)
     """Runs trained at the same time, one thread each."""
     scheduler: str | None = None
