@@ -68,8 +68,7 @@ class Reproduce:
 
     experiment: Annotated[Positional[str], arg(help=f"What to reproduce: {', '.join(experiments.names())}.")]
     preset: str = "quick"
-    """How much of it: quick (minutes), standard (up to a day), long (hours; fairness and layer-norm) or paper (days;
-    Table 1)."""
+    """How much of it: quick (minutes), standard (a day), long (hours: fairness, layer-norm), paper (days: Table 1)."""
     workers: int = field(default_factory=_cores)
     """Runs trained at the same time, one thread each."""
     scheduler: str | None = None
@@ -77,8 +76,7 @@ class Reproduce:
     device: Device = "cpu"
     """Where the runs are trained; on cuda, --workers 1 --population 5 trains the seeds of a row at once."""
     population: int = 1
-    """Most runs of one shape, as seeds or learning rates of one cell, that a process trains at once: for GPUs, for on a
-    CPU they gain nothing (results/population)."""
+    """Most runs of one shape (seeds, learning rates) that a process trains at once; gains on GPUs only."""
     runs: Path = Path("runs")
     """Folder of the run directories."""
     output: Path | None = None
@@ -198,8 +196,7 @@ class Sweep:
     scheduler: str | None = None
     """Address of a Dask scheduler, whose cluster trains the runs instead."""
     population: int = 1
-    """Most runs of one shape, as seeds or learning rates of one cell, that a process trains at once: for GPUs, for on a
-    CPU they gain nothing (results/population)."""
+    """Most runs of one shape (seeds, learning rates) that a process trains at once; gains on GPUs only."""
     retries: int = 2
     """How often a run is tried again after its process failed."""
     silence: float = 600.0
