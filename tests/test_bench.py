@@ -29,8 +29,16 @@ def test_the_gate_passes_and_a_wrong_backend_stops_everything(monkeypatch):
         run.run((Point(4, 2, 2, 1),), lambda point: None)
 
 
-def test_nan_does_not_pass_the_gate():
-    assert not gate.Check("cpu", "", math.nan).passed
+def test_nan_in_a_gradient_does_not_pass_the_gate(monkeypatch):
+    exact = gate._outputs_and_gradients
+
+    def poisoned(backend, *arguments):
+        values = exact(backend, *arguments)
+        return values if backend == "reference" else [*values[:-1], values[-1] * math.nan]
+
+    monkeypatch.setattr(gate, "_outputs_and_gradients", poisoned)
+    with pytest.raises(RunError, match="nan"):
+        gate.passed_checks()
 
 
 def test_flops_follow_the_products():

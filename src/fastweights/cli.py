@@ -282,7 +282,7 @@ def _print_sweep(runs: Sequence[RunDirectory], folder: Path, as_json: bool) -> N
     finally:  # also where nobody reads the table to its end
         saved = save(sweep, folder)
     for path in saved:
-        _output.print(f"saved {path}", highlight=False, soft_wrap=True)
+        _output.print(f"saved {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -406,7 +406,7 @@ class Bench:
             _output.print(table)
         print(summary(report))
         for path in saved:
-            _output.print(f"saved {path}", highlight=False, soft_wrap=True)
+            _output.print(f"saved {path}", highlight=False, markup=False, soft_wrap=True)
 
     def _time_gpu(self) -> None:
         from fastweights.bench.cuda.machine import gpu
@@ -434,7 +434,7 @@ class Bench:
         _output.print(terminal_targets(report))
         print(summary(report))
         for path in saved:
-            _output.print(f"saved {path}", highlight=False, soft_wrap=True)
+            _output.print(f"saved {path}", highlight=False, markup=False, soft_wrap=True)
 
     def _time_populations(self) -> None:
         from fastweights.bench.cuda.machine import gpu
@@ -459,7 +459,7 @@ class Bench:
         print(markdown_table(report))
         print(summary(report))
         for path in saved:
-            _output.print(f"saved {path}", highlight=False, soft_wrap=True)
+            _output.print(f"saved {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
