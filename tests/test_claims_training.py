@@ -195,9 +195,11 @@ def test_the_picture_of_layer_norm_shows_an_explosion_beside_a_bound():
     assert drawn["LN of the whole sum (eq. 5)"][:, 1].max() <= drawn["√R"][0, 1] == 50**0.5
 
 
+@pytest.mark.parametrize("boundary_norm", [False, True])
 @pytest.mark.parametrize("inner_steps", [1, 3])
-def test_the_points_of_the_inner_loop_are_those_that_the_layer_comes_through(inner_steps):
-    layer = FastWeightRNN(4, 8, batch_first=True, inner_steps=inner_steps, decay=0.8, dtype=torch.float64)
+def test_the_points_of_the_inner_loop_are_those_that_the_layer_comes_through(inner_steps, boundary_norm):
+    options = {"inner_steps": inner_steps, "boundary_norm": boundary_norm, "decay": 0.8}
+    layer = FastWeightRNN(4, 8, batch_first=True, dtype=torch.float64, **options)
     x = torch.randn(3, 6, 4, dtype=torch.float64)
     with torch.no_grad():
         out, _ = layer(x)

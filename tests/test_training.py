@@ -1,6 +1,7 @@
 """One run: configuration, loop, record, checkpoint, and what happens when it is killed, stopped or goes wrong."""
 
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from fastweights.training.config import RunConfig
 from fastweights.training.loop import Score, Trainer, build_model, complete, evaluate, learning_rate_at, train
 from fastweights.training.recall import recall
 from fastweights.training.records import RunDirectory, write_atomically
+from fastweights.training.repair import set_damage_aside
 from small_runs import SMALL, is_running, small, wait_until
 
 DIE_MID_CHECKPOINT = """
@@ -480,6 +482,26 @@ class TestRecords:
         weights.write_bytes(weights.read_bytes()[:50])
         with pytest.raises(RunError, match="checkpoint-40 is damaged"):
             checkpoint.load(run.path)
+
+    def test_what_passes_is_not_taken_for_damage(self, tmp_path, monkeypatch):
+        run = RunDirectory.create(tmp_path, small())
+        train_to_the_end(run)
+        run.result_path.unlink()
+        before = sorted(run.path.iterdir())
+
+        def too_many_open(path):
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(checkpoint, "load_file", too_many_open)
+        with pytest.raises(OSError, match="Too many open files"):
+            set_damage_aside(run)
+        assert sorted(run.path.iterdir()) == before
+
+    def test_a_line_of_metrics_that_is_no_evaluation_is_damage(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small())
+        run.metrics_path.write_text('3\n{"step": 20}\n')
+        with pytest.raises(RunError, match=r"metrics.jsonl is damaged at line 1"):
+            run.metrics()
 
     def test_weights_are_plain_safetensors_and_nothing_is_unpickled_freely(self, tmp_path):
         run = RunDirectory.create(tmp_path, small())

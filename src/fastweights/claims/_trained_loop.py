@@ -13,7 +13,7 @@ from fastweights.dynamics import Contraction, contraction
 from fastweights.errors import RunError, UsageError
 from fastweights.kernels.activations import activation_function
 from fastweights.training import checkpoint
-from fastweights.training.loop import build_model, build_task
+from fastweights.training.loop import build_model, build_task, on_device
 from fastweights.training.records import RunDirectory
 from fastweights.types import FastWeightState
 
@@ -28,7 +28,7 @@ def contraction_along_run(run: RunDirectory, sequences: int) -> Contraction:
         UsageError: the run's cell has no fast weights, or no layer norm.
         RunError: the run has no evaluated weights yet, or they cannot be read.
     """
-    config = run.config()
+    config = on_device(run.config(), "cpu")
     model = build_model(config)
     cell = model.cell
     if not isinstance(cell, FastWeightRNN) or cell.norm is None:
@@ -63,7 +63,8 @@ def inner_loop_points(cell: FastWeightRNN, z: Tensor) -> tuple[Tensor, Tensor]:
     for t in range(z.shape[1]):
         z_t = z[:, t : t + 1]
         boundary = z[:, t] + state.h @ cell.weight_hh.T
-        query = f(boundary) if cell.inner_steps == 1 else one_step_less.scan(z_t, state)[1].h  # h_{S−1}
+        h_0 = f(cell.norm(boundary) if cell.boundary_norm and cell.norm is not None else boundary)
+        query = h_0 if cell.inner_steps == 1 else one_step_less.scan(z_t, state)[1].h  # h_{S−1}
         fast_weights.append(state.fast_weights)
         sums.append(boundary + (state.fast_weights @ query.unsqueeze(2)).squeeze(2))
         state = cell.scan(z_t, state)[1]

@@ -23,8 +23,9 @@ BLOCKS = 10
 
 
 class LyapunovSpectrum(NamedTuple):
-    """Exponents per unit of time, (B, k), largest first.
+    """Exponents per unit of time, (B, k), in the order of the orthonormal frame: largest first once the run is long.
 
+    They are not sorted, for close ones change places in a short run, and the mean of sorted estimates is biased.
     `standard_error`, (B, k), is that of the mean over ten successive blocks of the run: good once a block is longer
     than the system's memory. `sum_rule_gap` is the largest |Σλ − mean ln |det J|| of the batch, None if k < N, where
     there is no such rule. `states`, (B, N), is where the run ended.

@@ -40,8 +40,8 @@ def retrieval_overlap(load: float) -> float:
     y = _fold()
     if target > _sqrt_twice_load(y):
         return 0.0
-    # Beyond the fold F falls, and F(y) < 1/y.
-    root = brentq(lambda y: _sqrt_twice_load(y) - target, y, 1 / target, xtol=1e-14)
+    # Beyond the fold F falls, and F(y) < 1/y; twice as far, rounding cannot undo that.
+    root = brentq(lambda y: _sqrt_twice_load(y) - target, y, 2 / target, xtol=1e-14)
     return float(erf(root))
 
 

@@ -7,6 +7,7 @@ so nothing in it can execute). It is filled under another name and renamed when 
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -21,6 +22,8 @@ from torch import Tensor
 from fastweights.errors import RunError
 
 _PREFIX = "checkpoint-"
+# Failures that say nothing about the file: too many open, no memory, a file server that lost its place.
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 
 
 class Checkpoint(NamedTuple):
@@ -51,7 +54,12 @@ def save(run: Path, step: int, checkpoint: Checkpoint) -> None:
 
 
 def load(run: Path) -> Checkpoint | None:
-    """The newest checkpoint, or None if there is none yet. Raises RunError if it cannot be read."""
+    """The newest checkpoint, or None if there is none yet.
+
+    Raises:
+        RunError: it is damaged.
+        OSError, MemoryError: the machine is short of something; the checkpoint may well be whole.
+    """
     steps = _steps(run)
     if not steps:
         return None
@@ -63,7 +71,11 @@ def load(run: Path) -> Checkpoint | None:
             best=load_file(best) if best.exists() else None,
             trainer=torch.load(path / "trainer.pt", map_location="cpu", weights_only=True),
         )
+    except MemoryError:
+        raise
     except Exception as error:  # safetensors and torch raise many kinds for a damaged file
+        if isinstance(error, OSError) and error.errno in _PASSING:
+            raise
         raise RunError(f"{path} is damaged ({error}); delete that folder and run again") from error
 
 

@@ -146,8 +146,11 @@ class RunDirectory:
         lines = self.metrics_path.read_bytes().splitlines()
         for number, line in enumerate(lines, start=1):
             try:
-                entries.append(json.loads(line))
-            except ValueError as error:  # no JSON, or not even text
+                entry = json.loads(line)
+                if not isinstance(entry, dict) or "step" not in entry:
+                    raise ValueError("no evaluation")
+                entries.append(entry)
+            except ValueError as error:  # no JSON, not even text, or JSON of something else
                 if number == len(lines):
                     break
                 raise RunError(f"{self.metrics_path} is damaged at line {number}; delete {self.path}") from error
