@@ -287,6 +287,8 @@ def test_state_of_a_wrong_kind(cell):
         layer(x[:, 0], good)
     with pytest.raises(UsageError, match=r"state.h has dtype torch.float64 but the layer torch.float32"):
         layer(x, type(good)(*(part.double() for part in good)))
+    with pytest.raises(UsageError, match=r"state.h must be a tensor, got NoneType"):
+        layer(x, type(good)(*(None for _ in good)))
     with pytest.raises(UsageError, match=r"state.h is on meta but the layer is on cpu"):
         layer(x, type(good)(*(part.to("meta") for part in good)))
 
@@ -296,6 +298,27 @@ def test_sizes_that_cannot_be(cell):
         cell(0, HIDDEN)
     with pytest.raises(UsageError, match="hidden_size must be an integer of at least 1, got -2"):
         cell(INPUT, -2)
+
+
+@pytest.mark.usefixtures("as_installed")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("associative_lstm", {"heads": 1.5}),
+        ("associative_lstm", {"copies": 2.0}),
+        ("tapped_delay", {"order": 2.5}),
+        ("gamma_memory", {"order": 2.5}),
+    ],
+)
+def test_counts_are_integers(name, options):
+    ((option, value),) = options.items()
+    with pytest.raises(UsageError, match=f"{option} must be an integer of at least 1, got {value}"):
+        cells.load(name)(INPUT, HIDDEN, **options)
+
+
+def test_a_repr_tells_readings_apart():
+    plain, lagged = (cells.load("fast_weights")(3, 4, lagged=lagged) for lagged in (False, True))
+    assert repr(lagged) == repr(plain).replace("'auto'", "'auto', lagged=True", 1) != repr(plain)
 
 
 def test_a_misspelt_cell_suggests_the_nearest():

@@ -68,8 +68,8 @@ class AssociativeLSTM(RecurrentLayer):
         if hidden_size % 2:
             raise UsageError(f"hidden_size must be even (half real parts, half imaginary parts), got {hidden_size!r}")
         for name, value in (("copies", copies), ("heads", heads)):
-            if value < 1:
-                raise UsageError(f"{name} must be at least 1, got {value!r}")
+            if not isinstance(value, int) or value < 1:
+                raise UsageError(f"{name} must be an integer of at least 1, got {value!r}")
         check_backend(backend, PlainBackend)
         self.backend: PlainBackend = backend
         self.copies = copies

@@ -116,6 +116,8 @@ class RecurrentLayer(nn.Module):
                 f"state must be a {self.state_type.__name__}({', '.join(names)}), got {type(state).__name__}"
             )
         for name, part, size in zip(names, state, self.state_sizes, strict=True):
+            if not isinstance(part, Tensor):
+                raise UsageError(f"state.{name} must be a tensor, got {type(part).__name__}; for no state give None")
             if tuple(part.shape) != (*batch, *size):
                 raise UsageError(f"state.{name} must have shape {(*batch, *size)}, got {tuple(part.shape)}")
             self._check_kind(f"state.{name}", part)

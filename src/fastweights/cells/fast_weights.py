@@ -155,7 +155,9 @@ class FastWeightRNN(RecurrentLayer):
         }
 
     def extra_repr(self) -> str:
+        readings = "".join(f", {name}=True" for name in ("lagged", "boundary_norm") if getattr(self, name))
         return (
             f"{super().extra_repr()}, inner_steps={self.inner_steps}, decay={self.decay}, "
             f"fast_learning_rate={self.fast_learning_rate}, activation={self.activation!r}, backend={self.backend!r}"
+            f"{readings}"
         )

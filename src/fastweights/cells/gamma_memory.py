@@ -48,8 +48,8 @@ class GammaMemory(RecurrentLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(input_size, hidden_size, batch_first=batch_first)
-        if order < 1:
-            raise UsageError(f"order must be at least 1, got {order!r}")
+        if not isinstance(order, int) or order < 1:
+            raise UsageError(f"order must be an integer of at least 1, got {order!r}")
         if not 0 < resolution < 2:
             raise UsageError(f"resolution must be in (0, 2), where the memory is stable; got {resolution!r}")
         self.order = order
@@ -100,4 +100,4 @@ class GammaMemory(RecurrentLayer):
         return torch.stack(read, dim=1), current
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, order={self.order}, resolution={self.initial_resolution}"
+        return f"{super().extra_repr()}, order={self.order}, initial_resolution={self.initial_resolution}"

@@ -42,8 +42,8 @@ class TappedDelayLine(RecurrentLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(input_size, hidden_size, batch_first=batch_first)
-        if order < 1:
-            raise UsageError(f"order must be at least 1, got {order!r}")
+        if not isinstance(order, int) or order < 1:
+            raise UsageError(f"order must be an integer of at least 1, got {order!r}")
         self.order = order
         self.weight_ih = nn.Parameter(torch.empty(hidden_size, (order + 1) * input_size, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(hidden_size, device=device, dtype=dtype))

@@ -120,9 +120,10 @@ def strips(title: str, named: Mapping[str, Row]) -> Strips:
     )
 
 
-def _verdict(published: float, results: Sequence[dict[str, Any]], total: int) -> Verdict:
-    """Of a run that diverged before its first evaluation, no answer counts as right."""
-    return verdict(published, [total if r["test_errors"] is None else r["test_errors"] for r in results], total)
+def _verdict(published: float, results: Sequence[dict[str, Any]], total: int) -> Verdict | None:
+    """None if a run diverged before its first evaluation: its seed has no error, and the range would be anything."""
+    errors = [r["test_errors"] for r in results]
+    return None if None in errors else verdict(published, errors, total)
 
 
 def _until_success(metrics: Sequence[list[dict[str, Any]]], key: str) -> float | None:

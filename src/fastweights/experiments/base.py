@@ -37,7 +37,8 @@ class Row:
     published: float | None
     """The paper's test error, a fraction."""
     verdict: Verdict | None
-    """What that makes of it, see `_statistics.verdict`; None where the paper has no number."""
+    """What that makes of it, see `_statistics.verdict`; None where the paper has no number or a seed
+    has no error."""
     updates_to_success: float | None
     """Updates to the first evaluation with a validation error within SUCCESS: the median over the runs, in which those
     that never got there count as infinite; None where that is the median."""
