@@ -144,3 +144,10 @@ def test_modern_capacity() -> None:
     assert m.modern_capacity(75, radius=1.0).c == pytest.approx(1.37188, abs=5e-6)
     with pytest.raises(UsageError, match="the bound needs c ≥"):
         m.modern_capacity(20, radius=1.0)
+
+
+def test_powers_that_overflow_are_refused_and_those_that_fit_recall():
+    xi = patterns(3, 40)
+    with pytest.raises(UsageError, match=r"power = 30 is too large for 3 patterns of 40 units in torch.float32"):
+        m.DenseHopfield(30).store(xi.float())
+    assert torch.equal(m.DenseHopfield(30).store(xi.double()).recall(xi.double()), xi.double())

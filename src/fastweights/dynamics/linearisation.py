@@ -24,6 +24,8 @@ class Linearisation(NamedTuple):
     stable: int
     unstable: int
     centre: int
+    margin: float
+    """What is nearer than this to the boundary counts as on it, and an imaginary part as small as this as none."""
 
     @property
     def hyperbolic(self) -> bool:
@@ -44,7 +46,7 @@ class Linearisation(NamedTuple):
             return "undecided"
         if self.stable and self.unstable:
             return "saddle"
-        real = bool((self.eigenvalues.imag == 0).all())
+        real = bool((self.eigenvalues.imag.abs() <= self.margin).all())
         if self.stable:
             return "stable node" if real else "stable focus"
         return "unstable node" if real else "unstable focus"
@@ -75,4 +77,4 @@ def linearise_map(jacobian: Float[Tensor, "N N"], tolerance: float | None = None
 def _sort(eigenvalues: Tensor, outside: Tensor, scale: float, tolerance: float | None) -> Linearisation:
     margin = scale * (10 * torch.finfo(outside.dtype).eps ** 0.5 if tolerance is None else tolerance)
     stable, unstable = int((outside < -margin).sum()), int((outside > margin).sum())
-    return Linearisation(eigenvalues, stable, unstable, len(eigenvalues) - stable - unstable)
+    return Linearisation(eigenvalues, stable, unstable, len(eigenvalues) - stable - unstable, margin)

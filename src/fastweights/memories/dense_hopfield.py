@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -33,10 +35,20 @@ class DenseHopfield:
         return self._patterns
 
     def store(self, patterns: ArrayLike) -> DenseHopfield:
-        """Add ±1 patterns, (P, N), to what is stored, and return the memory itself."""
+        """Add ±1 patterns, (P, N), to what is stored, and return the memory itself.
+
+        Raises UsageError for patterns of another shape or with other entries, and if P Nⁿ overflows their dtype.
+        """
         old = self._patterns
         new = signs("patterns", patterns, size=None if old is None else old.shape[1], like=old)
-        self._patterns = new if old is None else torch.cat([old, new])
+        stored = new if old is None else torch.cat([old, new])
+        count, size = stored.shape
+        if math.log(max(count, 1)) + self.power * math.log(size) >= math.log(torch.finfo(stored.dtype).max):
+            raise UsageError(
+                f"power = {self.power} is too large for {count} patterns of {size} units in {stored.dtype}: P Nⁿ "
+                "overflows; use a smaller power" + ("" if stored.dtype == torch.float64 else ", or float64 patterns")
+            )
+        self._patterns = stored
         return self
 
     def energy(self, states: ArrayLike) -> Float[Tensor, "*batch"]:
