@@ -294,9 +294,9 @@ def test_state_of_a_wrong_kind(cell):
 
 
 def test_sizes_that_cannot_be(cell):
-    with pytest.raises(UsageError, match="input_size must be an integer of at least 1, got 0"):
+    with pytest.raises(UsageError, match="input_size must be at least 1, got 0"):
         cell(0, HIDDEN)
-    with pytest.raises(UsageError, match="hidden_size must be an integer of at least 1, got -2"):
+    with pytest.raises(UsageError, match="hidden_size must be at least 1, got -2"):
         cell(INPUT, -2)
 
 
@@ -312,7 +312,7 @@ def test_sizes_that_cannot_be(cell):
 )
 def test_counts_are_integers(name, options):
     ((option, value),) = options.items()
-    with pytest.raises(UsageError, match=f"{option} must be an integer of at least 1, got {value}"):
+    with pytest.raises(UsageError, match=f"{option} must be a whole number, got {value}"):
         cells.load(name)(INPUT, HIDDEN, **options)
 
 

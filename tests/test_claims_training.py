@@ -1,5 +1,7 @@
 """Claims about gradients, training and fast weights: a fault in what they check turns each of them red."""
 
+import dataclasses
+import json
 import math
 import re
 from pathlib import Path
@@ -237,6 +239,11 @@ def test_the_bounds_along_a_run_are_those_of_its_best_weights(small_run):
         h = model.cell(model.token_inputs()[tokens.long()].transpose(0, 1))[0][0, 0]
     # A(1) = η h(1) h(1)ᵀ, of norm η ‖h(1)‖².
     assert float(log.fast_weight_norm[1]) == pytest.approx(0.5 * float(h @ h), rel=1e-5)
+    # The same run, had a GPU trained it.
+    config = run.config()
+    there = dataclasses.replace(config, device="cuda", cell_options={**config.cell_options, "backend": "triton"})
+    (run.path / "config.json").write_text(json.dumps(there.to_dict()))
+    assert torch.equal(contraction_along_run(run, sequences=3).exact, log.exact)
 
 
 def test_a_run_without_an_inner_loop_or_without_weights_has_no_bounds(small_run):

@@ -117,7 +117,7 @@ def test_gradients(name: str) -> None:
 
 
 def test_bad_settings() -> None:
-    with pytest.raises(UsageError, match="order must be an integer of at least 1, got 0"):
+    with pytest.raises(UsageError, match="order must be at least 1, got 0"):
         TappedDelayLine(2, 3, order=0)
     for resolution in (0.0, 2.0, float("nan")):
         with pytest.raises(UsageError, match=r"resolution must be in \(0, 2\)"):

@@ -495,6 +495,9 @@ class TestRecords:
         monkeypatch.setattr(checkpoint, "load_file", too_many_open)
         with pytest.raises(OSError, match="Too many open files"):
             set_damage_aside(run)
+        monkeypatch.setattr(Path, "read_text", lambda path, **options: too_many_open(path))
+        with pytest.raises(OSError, match="Too many open files"):
+            run.config()
         assert sorted(run.path.iterdir()) == before
 
     def test_a_line_of_metrics_that_is_no_evaluation_is_damage(self, tmp_path):

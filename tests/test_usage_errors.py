@@ -93,9 +93,9 @@ def test_lstm_arguments():
 def test_associative_lstm_arguments():
     with pytest.raises(UsageError, match=r"hidden_size must be even \(half real parts, half imaginary parts\), got 5"):
         AssociativeLSTM(3, 5)
-    with pytest.raises(UsageError, match="copies must be an integer of at least 1, got 0"):
+    with pytest.raises(UsageError, match="copies must be at least 1, got 0"):
         AssociativeLSTM(3, 4, copies=0)
-    with pytest.raises(UsageError, match="heads must be an integer of at least 1, got -1"):
+    with pytest.raises(UsageError, match="heads must be at least 1, got -1"):
         AssociativeLSTM(3, 4, heads=-1)
     z, weight, permutations = torch.zeros(2, 5, 9 * 2), torch.zeros(9 * 2, 4), torch.arange(2).expand(3, 2)
     with pytest.raises(UsageError, match="heads must be at least 1, got 0"):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastweights.cells.lstm import LSTM
     from fastweights.cells.tapped_delay import TappedDelayLine
     from fastweights.errors import RunError, UsageError
-    from fastweights.types import AssociativeLSTMState, FastWeightState, LSTMState, RNNState
+    from fastweights.types import AssociativeLSTMState, FastWeightState, LSTMState, RNNState, TapState
 
 _HOME = {
     "FastWeightRNN": "fastweights.cells.fast_weights",
@@ -33,6 +33,7 @@ _HOME = {
     "RNNState": "fastweights.types",
     "LSTMState": "fastweights.types",
     "AssociativeLSTMState": "fastweights.types",
+    "TapState": "fastweights.types",
     "UsageError": "fastweights.errors",
     "RunError": "fastweights.errors",
 }
@@ -49,6 +50,7 @@ __all__ = [
     "LSTMState",
     "RNNState",
     "RunError",
+    "TapState",
     "TappedDelayLine",
     "UsageError",
     "__version__",

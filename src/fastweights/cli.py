@@ -123,8 +123,7 @@ class Reproduce:
             return
         if outcome.rows:
             _output.print(terminal_table(outcome, _output.width))
-        for path in saved:
-            _output.print(f"saved {path}", highlight=False, markup=False, soft_wrap=True)
+        _print_saved(saved)
 
 
 @dataclass(frozen=True)
@@ -267,6 +266,11 @@ class Report:
         _print_sweep(runs, self.output or self.folder / "summary", self.json)
 
 
+def _print_saved(paths: Sequence[Path]) -> None:
+    for path in paths:
+        _output.print(f"saved {path}", highlight=False, markup=False, soft_wrap=True)
+
+
 def _print_sweep(runs: Sequence[RunDirectory], folder: Path, as_json: bool) -> None:
     """Print the summary and save it in `folder`."""
     from fastweights.experiments._sweep import summarise
@@ -281,8 +285,7 @@ def _print_sweep(runs: Sequence[RunDirectory], folder: Path, as_json: bool) -> N
         _output.print(summary(sweep), highlight=False, markup=False, soft_wrap=True)
     finally:  # also where nobody reads the table to its end
         saved = save(sweep, folder)
-    for path in saved:
-        _output.print(f"saved {path}", highlight=False, markup=False, soft_wrap=True)
+    _print_saved(saved)
 
 
 @dataclass(frozen=True)
@@ -405,8 +408,7 @@ class Bench:
         for table in terminal_tables(report):
             _output.print(table)
         print(summary(report))
-        for path in saved:
-            _output.print(f"saved {path}", highlight=False, markup=False, soft_wrap=True)
+        _print_saved(saved)
 
     def _time_gpu(self) -> None:
         from fastweights.bench.cuda.machine import gpu
@@ -433,8 +435,7 @@ class Bench:
             return
         _output.print(terminal_targets(report))
         print(summary(report))
-        for path in saved:
-            _output.print(f"saved {path}", highlight=False, markup=False, soft_wrap=True)
+        _print_saved(saved)
 
     def _time_populations(self) -> None:
         from fastweights.bench.cuda.machine import gpu
@@ -458,8 +459,7 @@ class Bench:
             return
         print(markdown_table(report))
         print(summary(report))
-        for path in saved:
-            _output.print(f"saved {path}", highlight=False, markup=False, soft_wrap=True)
+        _print_saved(saved)
 
 
 @dataclass(frozen=True)

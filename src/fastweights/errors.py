@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
 
 
 class UsageError(ValueError):
@@ -20,3 +21,11 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return UsageError(f"unknown {what} {name!r}: {hint}choose from {', '.join(names)}")
+
+
+def check_count(name: str, value: object, least: int = 1) -> None:
+    """Raise UsageError unless `value` is a whole number of at least `least`."""
+    if not isinstance(value, Integral):
+        raise UsageError(f"{name} must be a whole number, got {value!r}")
+    if int(value) < least:
+        raise UsageError(f"{name} must be at least {least}, got {value!r}")

@@ -63,3 +63,13 @@ class AssociativeLSTMState(NamedTuple):
 
     h: Tensor
     c: Tensor
+
+
+class TapState(NamedTuple):
+    """What a tapped delay line or a gamma memory carries.
+
+    `h` is (B, H), which no later step reads, and `taps`, the memory, (B, taps, I).
+    """
+
+    h: Tensor
+    taps: Tensor

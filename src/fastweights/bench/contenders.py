@@ -167,7 +167,7 @@ def make_calls(function: Callable[..., Any], inputs: tuple[Tensor, ...], upstrea
 
 
 def all_contenders() -> list[Contender]:
-    """Everything that `fastweights bench` compares; the first is what ratios are taken to."""
+    """Everything that `fastweights bench` compares."""
     return [
         Recurrence("reference"),
         Recurrence("attention"),

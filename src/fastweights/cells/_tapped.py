@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear
-
-
-class TapState(NamedTuple):
-    """What the layer carries: `h`, (B, H), which no later step reads, and the memory's `taps`, (B, taps, I)."""
-
-    h: Tensor
-    taps: Tensor
 
 
 def read_taps(

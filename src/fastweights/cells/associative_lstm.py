@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from fastweights.cells.base import RecurrentLayer
-from fastweights.errors import UsageError
+from fastweights.errors import UsageError, check_count
 from fastweights.kernels import PlainBackend, associative_lstm
 from fastweights.kernels.dispatch import check_backend, resolve_plain_backend
 from fastweights.types import AssociativeLSTMState
@@ -67,9 +67,8 @@ class AssociativeLSTM(RecurrentLayer):
         super().__init__(input_size, hidden_size, batch_first=batch_first)
         if hidden_size % 2:
             raise UsageError(f"hidden_size must be even (half real parts, half imaginary parts), got {hidden_size!r}")
-        for name, value in (("copies", copies), ("heads", heads)):
-            if not isinstance(value, int) or value < 1:
-                raise UsageError(f"{name} must be an integer of at least 1, got {value!r}")
+        check_count("copies", copies)
+        check_count("heads", heads)
         check_backend(backend, PlainBackend)
         self.backend: PlainBackend = backend
         self.copies = copies

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from fastweights.errors import UsageError
+from fastweights.errors import UsageError, check_count
 
 
 class RecurrentLayer(nn.Module):
@@ -36,9 +36,8 @@ class RecurrentLayer(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, *, batch_first: bool) -> None:
         super().__init__()
-        for name, value in (("input_size", input_size), ("hidden_size", hidden_size)):
-            if not isinstance(value, int) or value < 1:
-                raise UsageError(f"{name} must be an integer of at least 1, got {value!r}")
+        check_count("input_size", input_size)
+        check_count("hidden_size", hidden_size)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.batch_first = batch_first

@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from fastweights.cells._tapped import TapState, read_taps
+from fastweights.cells._tapped import read_taps
 from fastweights.cells.base import RecurrentLayer
-from fastweights.errors import UsageError
+from fastweights.errors import UsageError, check_count
+from fastweights.types import TapState
 
 
 class GammaMemory(RecurrentLayer):
@@ -48,8 +49,7 @@ class GammaMemory(RecurrentLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(input_size, hidden_size, batch_first=batch_first)
-        if not isinstance(order, int) or order < 1:
-            raise UsageError(f"order must be an integer of at least 1, got {order!r}")
+        check_count("order", order)
         if not 0 < resolution < 2:
             raise UsageError(f"resolution must be in (0, 2), where the memory is stable; got {resolution!r}")
         self.order = order

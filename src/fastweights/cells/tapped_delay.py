@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from fastweights.cells._tapped import TapState, read_taps
+from fastweights.cells._tapped import read_taps
 from fastweights.cells.base import RecurrentLayer
-from fastweights.errors import UsageError
+from fastweights.errors import check_count
+from fastweights.types import TapState
 
 
 class TappedDelayLine(RecurrentLayer):
@@ -42,8 +43,7 @@ class TappedDelayLine(RecurrentLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(input_size, hidden_size, batch_first=batch_first)
-        if not isinstance(order, int) or order < 1:
-            raise UsageError(f"order must be an integer of at least 1, got {order!r}")
+        check_count("order", order)
         self.order = order
         self.weight_ih = nn.Parameter(torch.empty(hidden_size, (order + 1) * input_size, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(hidden_size, device=device, dtype=dtype))

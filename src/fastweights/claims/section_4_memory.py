@@ -83,7 +83,11 @@ def feedback_delays() -> Evidence:
     return Evidence(
         printed=(
             below("max |∂y(n)/∂x(m)| for m > n", largest(effects.triu(1)), 0.0),
-            below("max |∂y(n)/∂x(m) − w · w^{n−m}|: n − m turns in n − m steps", max(after_turns), 1e-15),
+            below(
+                "max |∂y(n)/∂x(m) − w · w^{n−m}|: n − m turns in n − m steps",
+                float(torch.tensor(after_turns).max()),
+                1e-15,
+            ),
         )
     )
 

@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastweights.dynamics.checks import check_count
 from fastweights.dynamics.maps import Step, evaluate
-from fastweights.errors import UsageError
+from fastweights.errors import UsageError, check_count
 
 
 def grid(lower: Sequence[int | float], upper: Sequence[int | float], resolution: int) -> Float[Tensor, "B N"]:
@@ -45,6 +44,7 @@ def basins(
     """
     if attractors.dim() != 2 or attractors.shape[1:] != starts.shape[1:]:
         raise UsageError(f"attractors must be (M, {starts.shape[-1]}), got shape {tuple(attractors.shape)}")
+    check_count("number of attractors", len(attractors))
     check_count("steps", steps, 1)
     batched = torch.func.vmap(step)
     x = evaluate("step", step, starts)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import torch
 from torch import Tensor
 
@@ -15,14 +13,6 @@ def check_real(name: str, value: object) -> None:
     if not isinstance(value, Tensor) or not value.is_floating_point():
         got = value.dtype if isinstance(value, Tensor) else type(value).__name__
         raise UsageError(f"{name} must be a floating-point tensor, got {got}; use torch.tensor(…, dtype=torch.float64)")
-
-
-def check_count(name: str, value: object, least: int) -> None:
-    """Raise UsageError unless `value` is a whole number of at least `least`."""
-    if not isinstance(value, Integral):
-        raise UsageError(f"{name} must be a whole number, got {value!r}")
-    if value < least:
-        raise UsageError(f"{name} must be at least {least}, got {value!r}")
 
 
 def check_square(name: str, matrix: Tensor) -> None:

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastweights.dynamics.checks import check_count, check_finite, check_square
+from fastweights.dynamics.checks import check_finite, check_square
 from fastweights.dynamics.maps import DrivenStep
-from fastweights.errors import UsageError
+from fastweights.errors import UsageError, check_count
 
 
 class LinearSystem(NamedTuple):

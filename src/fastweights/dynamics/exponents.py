@@ -15,9 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastweights.dynamics.checks import check_count
 from fastweights.dynamics.maps import DrivenStep, Step, evaluate
-from fastweights.errors import UsageError
+from fastweights.errors import UsageError, check_count
 
 BLOCKS = 10
 

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastweights.dynamics.checks import check_count, check_real
-from fastweights.errors import UsageError
+from fastweights.dynamics.checks import check_real
+from fastweights.errors import UsageError, check_count
 
 Step = Callable[[Tensor], Tensor]
 Field = Callable[[Tensor], Tensor]

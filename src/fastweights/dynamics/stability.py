@@ -21,10 +21,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastweights.dynamics.checks import check_count
 from fastweights.dynamics.maps import Step, evaluate, trajectory
 from fastweights.dynamics.verdicts import Finding, Verdict, refuted, undecided
-from fastweights.errors import UsageError
+from fastweights.errors import UsageError, check_count
 
 # A cycle that a Runge–Kutta step shrinks by less than this fraction, from one quarter of a run to the next, is one.
 DISCRETISATION = 1e-5

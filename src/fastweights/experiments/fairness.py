@@ -107,8 +107,8 @@ class Fairness(SelectedByValidation):
         ]
         figures: dict[str, Picture] = {}
         for match in found:
-            named = {row.cell: row for row in rows if row.variant == match.target and row.runs > 0}
-            figures[f"{match.measure}-{match.reference}"] = strips(f"At the {match.target}: test error", named)
+            if named := {row.cell: row for row in rows if row.variant == match.target and row.runs > 0}:
+                figures[f"{match.measure}-{match.reference}"] = strips(f"At the {match.target}: test error", named)
         measures = " and ".join(f"by {measure}" for measure in PLANS[preset].references)
         return Outcome(f"Matched {measures}: classification error on the test set", preset, floor, rows, figures)
 

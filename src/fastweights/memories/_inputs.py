@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastweights.errors import UsageError
+from fastweights.errors import UsageError, check_count
 
 ArrayLike = Tensor | NDArray[Any] | Sequence[Any]
 
@@ -81,10 +81,7 @@ def positive(name: str, value: float) -> float:
 
 def at_least(name: str, value: int, least: int) -> int:
     """`value` if it is a whole number no less than `least`."""
-    if not isinstance(value, Integral):
-        raise UsageError(f"{name} must be a whole number, got {value!r}")
-    if value < least:
-        raise UsageError(f"{name} must be at least {least}, got {value!r}")
+    check_count(name, value, least)
     return value
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastweights.experiments.base import result_of
-from fastweights.report.names import label
+from fastweights.report.names import label, value_text
 from fastweights.training.config import RunConfig
 from fastweights.training.manifest import settings, varied
 from fastweights.training.records import RunDirectory
@@ -40,16 +40,10 @@ def markdown_table(screened: Sequence[RunDirectory], runs: Sequence[RunDirectory
             finished = result["status"] == "finished"
             lines.append(
                 [
-                    *(label(cell), str(size), *map(_text, values), f"{config.updates:,}"),
+                    *(label(cell), str(size), *map(value_text, values), f"{config.updates:,}"),
                     f"{100 * result['validation_error']:.2f}" if finished else result["status"],
                     f"{result['validation_nll']:.4f}" if finished else "–",
                     "✓" if shown(config) in reported else "",
                 ]
             )
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from fastweights.experiments._sweep import Combination, Status, Sweep, pictures
 from fastweights.report.figures import save_picture
-from fastweights.report.names import label
+from fastweights.report.names import label, value_text
 from fastweights.training.manifest import settings
 from fastweights.training.records import write_atomically
 
@@ -133,13 +133,7 @@ def _row(each: Combination) -> list[str]:
     spread = f"{_percent(errors[0])}–{_percent(errors[-1])}" if len(errors) > 1 and math.isfinite(errors[0]) else "–"
     counts = {status: each.count(status) for status in _STATUSES}
     stand = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    return [*(_setting(value) for value in each.settings.values()), _percent(each.median_error), spread, stand]
-
-
-def _setting(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return [*(value_text(value) for value in each.settings.values()), _percent(each.median_error), spread, stand]
 
 
 def _percent(error: float | None) -> str:

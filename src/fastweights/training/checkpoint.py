@@ -7,7 +7,6 @@ so nothing in it can execute). It is filled under another name and renamed when 
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import shutil
@@ -20,10 +19,9 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from fastweights.errors import RunError
+from fastweights.training.records import passes
 
 _PREFIX = "checkpoint-"
-# Failures that say nothing about the file: too many open, no memory, a file server that lost its place.
-_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 
 
 class Checkpoint(NamedTuple):
@@ -71,10 +69,8 @@ def load(run: Path) -> Checkpoint | None:
             best=load_file(best) if best.exists() else None,
             trainer=torch.load(path / "trainer.pt", map_location="cpu", weights_only=True),
         )
-    except MemoryError:
-        raise
     except Exception as error:  # safetensors and torch raise many kinds for a damaged file
-        if isinstance(error, OSError) and error.errno in _PASSING:
+        if passes(error):
             raise
         raise RunError(f"{path} is damaged ({error}); delete that folder and run again") from error
 

@@ -35,7 +35,7 @@ from fastweights.training.stacked_adam import Layout, StackedAdam
 # Updates before the losses are looked at. A CPU has nothing to gain; on a GPU the wait for them is shared by these.
 _AT_ONCE = {"cpu": 1, "cuda": 50}
 
-_OWN = (
+OWN = (
     "seed",
     "learning_rate",
     "schedule",
@@ -51,7 +51,7 @@ _OWN = (
 
 def shape(config: RunConfig) -> str:
     """All of a complete configuration that the members of a population must share."""
-    values = {name: value for name, value in config.to_dict().items() if name not in _OWN}
+    values = {name: value for name, value in config.to_dict().items() if name not in OWN}
     own = cells.load(config.cell).tensor_settings
     values["cell_options"] = {name: value for name, value in config.cell_options.items() if name not in own}
     return json.dumps(values, sort_keys=True)

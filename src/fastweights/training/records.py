@@ -12,6 +12,7 @@ runs/<experiment>/<run-id>/
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import math
@@ -29,6 +30,12 @@ _RESULT_KEYS = {"status", "reason", "config", "updates", "seconds", "test_errors
 
 class RunInUse(RunError):
     """Another process is training the run."""
+
+
+def passes(error: Exception) -> bool:
+    """Whether a failure to read says nothing about the file: too many open, no memory, a file server that is off."""
+    short_of = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in short_of)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -209,5 +216,7 @@ class RunDirectory:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
+            if passes(error):
+                raise
             whole = path if path == self.result_path else self.path
             raise RunError(f"{path} is damaged ({error}); delete {whole} and run again") from error

@@ -12,7 +12,7 @@ from fastweights.errors import UsageError
 from fastweights.training import environment
 from fastweights.training.evaluation import Score
 from fastweights.training.loop import Trainer, go_on, is_over
-from fastweights.training.population import Population, shape
+from fastweights.training.population import OWN, Population, shape
 from fastweights.training.records import RunDirectory
 
 Outcome = bool | Exception
@@ -50,7 +50,7 @@ def _train(
 ) -> Iterator[tuple[RunDirectory, Outcome]]:
     configs = [run.config() for run in runs]
     if len({shape(config) for config in configs}) > 1:
-        raise UsageError("the runs of a population may differ only in seed, data order, learning rate, λ, η and length")
+        raise UsageError(f"the runs of a population may differ only in {', '.join(OWN)}, and in λ and η")
     held.enter_context(environment.threads(configs[0].threads))
     held.enter_context(torch.random.fork_rng(devices=[]))
     members: list[Trainer] = []
