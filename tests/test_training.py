@@ -495,7 +495,7 @@ class TestRecords:
         monkeypatch.setattr(checkpoint, "load_file", too_many_open)
         with pytest.raises(OSError, match="Too many open files"):
             set_damage_aside(run)
-        monkeypatch.setattr(Path, "read_text", lambda path, **options: too_many_open(path))
+        monkeypatch.setattr(type(run.path), "read_text", lambda path, **options: too_many_open(path))
         with pytest.raises(OSError, match="Too many open files"):
             run.config()
         assert sorted(run.path.iterdir()) == before
