@@ -89,6 +89,14 @@ class TestConfig:
         assert config.task_options == {"num_pairs": 4, "replacement": True, "order": "interleaved"}
         assert complete(config) == config
 
+    @pytest.mark.usefixtures("as_installed")
+    def test_equal_numbers_of_other_types_are_the_same_run(self):
+        plain = small(seed=3, learning_rate=0.5, weight_decay=1.0, clip_norm=2.0)
+        others = {"seed": np.int64(3), "learning_rate": np.float32(0.5), "weight_decay": 1, "clip_norm": np.uint8(2)}
+        for name, value in others.items():
+            assert dataclasses.replace(plain, **{name: value}).checked().run_id == plain.run_id
+        assert small(cell_options={"decay": np.float64(0.5)}).run_id == small(cell_options={"decay": 0.5}).run_id
+
     @pytest.mark.parametrize(
         ("changes", "complaint"),
         [
@@ -98,6 +106,10 @@ class TestConfig:
             ({"threads": 100_000}, "threads must be at most 1024"),
             ({"hidden_size": 10_000_000}, "cannot build this model"),
             ({"updates": 0}, "updates must be at least 1"),
+            ({"updates": 1e3}, "updates must be int, got 1000.0"),
+            ({"seed": True}, "seed must be int, got True"),
+            ({"learning_rate": "1e-3"}, "learning_rate must be float, got '1e-3'"),
+            ({"clip_norm": False}, "clip_norm must be float | None, got False".replace("|", "\\|")),
             ({"learning_rate": math.nan}, "learning_rate must be finite"),
             ({"clip_norm": 0.0}, "clip_norm must be above 0"),
             ({"weight_decay": -0.1}, "weight_decay must be finite and at least 0, got -0.1"),

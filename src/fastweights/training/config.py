@@ -7,13 +7,13 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, get_type_hints
 
 from tyro.constructors import PrimitiveConstructorSpec
 
 from fastweights.errors import UsageError, unknown_name
-from fastweights.training.options import Option, parse
+from fastweights.training.options import Option, checked, parse
 
 SCHEMA = 1
 """Raised whenever equal configurations would no longer give equal runs."""
@@ -92,8 +92,18 @@ class RunConfig:
     device: Device = "cpu"
     """Where the model is trained: cpu or cuda."""
 
-    def check(self) -> None:
-        """Raise UsageError, naming the field, for a value outside its range."""
+    def checked(self) -> RunConfig:
+        """Itself, each value of its field's very type: 1 and 1.0 would be hashed differently.
+
+        Raises UsageError, naming the field, for a value that is not of that type or outside its range.
+        """
+        hints = {name: hint for name, hint in get_type_hints(RunConfig).items() if not name.endswith("_options")}
+        changes: dict[str, Any] = {name: checked(name, getattr(self, name), hint) for name, hint in hints.items()}
+        config = replace(self, **changes)
+        config._check_ranges()
+        return config
+
+    def _check_ranges(self) -> None:
         for name in _POSITIVE:
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)!r}")
@@ -109,10 +119,6 @@ class RunConfig:
             raise UsageError(f"learning_rate must be finite and above 0, got {self.learning_rate!r}")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise UsageError(f"weight_decay must be finite and at least 0, got {self.weight_decay!r}")
-        if self.schedule not in get_args(Schedule):
-            raise unknown_name("schedule", self.schedule, get_args(Schedule))
-        if self.device not in get_args(Device):
-            raise unknown_name("device", self.device, get_args(Device))
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise UsageError(f"clip_norm must be above 0, or None for no clipping, got {self.clip_norm!r}")
 

@@ -58,7 +58,7 @@ def complete(config: RunConfig) -> RunConfig:
 
     Raises UsageError for an option or a value that the run, its cell or its task does not take.
     """
-    config.check()
+    config = config.checked()
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UsageError('device "cuda" is not there: this torch sees no GPU; use device="cpu"')
     values = config.to_dict()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, get_type_hints
+from typing import Any
 
 from fastweights import cells, tasks
 from fastweights.errors import UsageError, unknown_name
@@ -13,8 +13,6 @@ from fastweights.training import options
 from fastweights.training.config import RunConfig
 from fastweights.training.loop import complete
 from fastweights.training.options import Option
-
-_TYPES = get_type_hints(RunConfig)
 
 
 def grid(base: RunConfig, fields: Mapping[str, Sequence[Option]], seeds: Sequence[int]) -> list[RunConfig]:
@@ -83,10 +81,8 @@ def parse_ranges(given: Sequence[tuple[str, float, float]]) -> dict[str, tuple[f
 
 def _varied(base: RunConfig, values: Mapping[str, Option]) -> RunConfig:
     """`base` with other values of some fields, options of its cell or options of its task."""
-    fields = _TYPES.keys() - {"cell_options", "task_options"}
-    changes: dict[str, Any] = {
-        name: options.checked(name, value, _TYPES[name]) for name, value in values.items() if name in fields
-    }
+    fields = {field.name for field in dataclasses.fields(RunConfig)} - {"cell_options", "task_options"}
+    changes: dict[str, Any] = {name: value for name, value in values.items() if name in fields}
     if changes.get("early_updates") == 0:  # then early_train_size is for the other values of the grid
         changes["early_train_size"] = None
     config = dataclasses.replace(base, **changes)

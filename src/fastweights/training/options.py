@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import types
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from fastweights.errors import UsageError, unknown_name
@@ -45,20 +46,23 @@ def complete(owner: type, given: Mapping[str, Option]) -> dict[str, Option]:
     }
 
 
-def checked(what: str, value: Any, hint: Any) -> Option:
-    """`value`, if the annotation `hint` admits it; a float setting admits an integer.
+def checked(what: str, value: Any, hint: Any) -> Any:
+    """`value`, if the annotation `hint` admits it, as Python's own type; a float setting admits an integer.
 
     Raises UsageError, naming `what`, otherwise.
     """
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             raise unknown_name(what, str(value), map(str, get_args(hint)))
-        return value  # type: ignore[no-any-return]
+        return value
     kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     if type(value) in kinds:
-        return value  # type: ignore[no-any-return]
-    if type(value) is int and float in kinds:
-        return float(value)
+        return value
+    if not isinstance(value, bool):  # NumPy's numbers are taken, too
+        if int in kinds and isinstance(value, Integral):
+            return int(value)
+        if float in kinds and isinstance(value, Real):
+            return float(value)
     raise UsageError(f"{what} must be {getattr(hint, '__name__', hint)}, got {value!r}")
 
 
