@@ -158,6 +158,19 @@ class TestConfig:
             RunConfig.from_dict({"learning_rates": 1})
 
 
+def test_the_weights_of_a_dead_unit_end_at_zero_not_at_denormals(tmp_path):
+    """Each update halves them: 2^-126 is float32's least normal number, 2^-149 its least of all."""
+    run = RunDirectory.create(tmp_path, small(updates=140, evaluate_every=140, learning_rate=0.005, weight_decay=100.0))
+    trainer = Trainer(run)
+    trainer.model.expand.bias.data[0] = -1e3
+    trainer.save()
+    train_to_the_end(run)
+    left = checkpoint.load(run.path).model["expand.weight"]
+    assert left[0].tolist() == [0.0] * 4
+    assert torch.any(left != 0)
+    assert (torch.tensor(2e-38) / 4).item() > 0  # afterwards all is as before
+
+
 class TestLoop:
     def test_equal_configurations_give_equal_bits(self, tmp_path):
         runs = [RunDirectory.create(tmp_path / name, small()) for name in ("a", "b")]

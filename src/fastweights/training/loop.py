@@ -250,7 +250,7 @@ class Trainer:
         """
         config, early = self.config, step < self.config.early_updates
         size, begun = (config.early_train_size, 0) if early else (config.train_size, config.early_updates)
-        assert size is not None  # as `RunConfig.check` makes sure
+        assert size is not None  # as `RunConfig.checked` makes sure
         epoch, position = divmod(step - begun, size // config.batch_size)
         if self._order[0] != (early, epoch):
             generator = np.random.default_rng([config.seed, epoch, 1] if early else [config.seed, epoch])
@@ -406,7 +406,11 @@ def is_over(run: RunDirectory, notify: Notify) -> bool:
 
 
 def _train_on(run: RunDirectory, stop: Callable[[], bool], notify: Notify, group: Group) -> bool:
-    with environment.threads(run.config().threads), torch.random.fork_rng(devices=[]):
+    with (
+        environment.threads(run.config().threads),
+        environment.denormals_flushed(),
+        torch.random.fork_rng(devices=[]),
+    ):
         trainer = Trainer(run, group)
         step = group.first_says(trainer.progress.step)
         if group.any(trainer.progress.step != step):

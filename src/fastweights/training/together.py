@@ -52,6 +52,7 @@ def _train(
     if len({shape(config) for config in configs}) > 1:
         raise UsageError(f"the runs of a population may differ only in {', '.join(OWN)}, and in λ and η")
     held.enter_context(environment.threads(configs[0].threads))
+    held.enter_context(environment.denormals_flushed())
     held.enter_context(torch.random.fork_rng(devices=[]))
     members: list[Trainer] = []
     for run in runs:
