@@ -13,6 +13,15 @@ from small_runs import SMALL, small
 pytest.importorskip("optuna")
 
 
+def end(run, nll, status="finished"):
+    run.write_result(
+        {
+            "status": status, "reason": "", "config": run.config().to_dict(), "updates": 1, "seconds": 1.0,
+            "validation_nll": nll, "test_errors": 0, "test_count": 1, "test_nll": 0.0, "backend": "cpu",
+        }
+    )  # fmt: skip
+
+
 @pytest.fixture
 def train(tmp_path):
     """Ends every run with an NLL that is least at a learning rate of 3e-3 and a decay of 0.9; keeps what it did."""
@@ -26,13 +35,7 @@ def train(tmp_path):
             done.append(config)
             far = math.log10(config.learning_rate / 3e-3) ** 2 + 10 * abs(config.cell_options["decay"] - 0.9)
             status = "diverged" if config.learning_rate > 0.05 else "finished"
-            run.write_result(
-                {
-                    "status": status, "reason": "", "config": config.to_dict(), "updates": 1, "seconds": 1.0,
-                    "validation_nll": far + 0.01 * config.seed, "test_errors": 0, "test_count": 1, "test_nll": 0.0,
-                    "backend": "cpu",
-                }
-            )  # fmt: skip
+            end(run, far + 0.01 * config.seed, status)
         return runs
 
     bring_to_their_end.done = done
@@ -113,6 +116,7 @@ def test_settings_that_go_together_are_searched_together(train):
         ({"ranges": {"dekay": (0.1, 0.9)}}, "did you mean 'decay'"),
         ({"ranges": {"hidden_size": (2.5, 4)}}, "hidden_size must be whole numbers, got 2.5"),
         ({"ranges": {"cell": (1, 2)}}, "cell must be str"),
+        ({"trials": 2.5}, "trials must be a whole number, got 2.5"),
     ],
 )
 @pytest.mark.usefixtures("as_installed")
@@ -120,3 +124,30 @@ def test_what_cannot_be_searched_is_refused(changes, complaint, train):
     with pytest.raises(UsageError, match=complaint):
         next(search(wanted(**changes), train))
     assert train.done == []
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("heads", {"ranges": {"heads": (1, 3)}, "choices": {"cell": ["associative_lstm"]}}),
+        ("inner_steps", {"ranges": {"inner_steps": (1, 3)}, "base": dataclasses.replace(SMALL, seed=2**40)}),
+        (
+            "early_train_size",
+            {
+                "ranges": {"early_train_size": (100, 600), "fast_learning_rate": (0.1, 1.0)},
+                "base": dataclasses.replace(SMALL, early_updates=3),
+            },
+        ),
+    ],
+)
+def test_whole_settings_are_searched_in_whole_numbers(name, changes, tmp_path):
+    """An option of a cell that is not the base's; a seed too large for NumPy; a base that the ranges complete."""
+
+    def run(configs):
+        assert {type((config.to_dict() | config.cell_options)[name]) for config in configs} == {int}
+        runs = [RunDirectory.create(tmp_path, config) for config in configs]
+        for each in runs:
+            end(each, 1.0)
+        return runs
+
+    assert len(list(search(wanted(**changes, trials=8), run))) == 2

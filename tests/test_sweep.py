@@ -102,6 +102,7 @@ class TestManifest:
             ({"seed": [1]}, [0], "give the seeds as seeds"),
             ({}, [], "seed needs at least one value"),
             ({"cell": ["irnn", "lstn"]}, [0], "did you mean 'lstm'"),
+            ({"cell": [1]}, [0], "cell must be str, got 1"),
         ],
     )
     @pytest.mark.usefixtures("as_installed")

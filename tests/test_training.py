@@ -95,7 +95,9 @@ class TestConfig:
         others = {"seed": np.int64(3), "learning_rate": np.float32(0.5), "weight_decay": 1, "clip_norm": np.uint8(2)}
         for name, value in others.items():
             assert dataclasses.replace(plain, **{name: value}).checked().run_id == plain.run_id
-        assert small(cell_options={"decay": np.float64(0.5)}).run_id == small(cell_options={"decay": 0.5}).run_id
+        options = {"decay": np.float32(0.5), "inner_steps": np.int64(2), "activation": np.str_("tanh")}
+        same = {"decay": 0.5, "inner_steps": 2, "activation": "tanh"}
+        assert small(cell_options=options).run_id == small(cell_options=same).run_id
 
     @pytest.mark.parametrize(
         ("changes", "complaint"),
@@ -107,6 +109,11 @@ class TestConfig:
             ({"hidden_size": 10_000_000}, "cannot build this model"),
             ({"updates": 0}, "updates must be at least 1"),
             ({"updates": 1e3}, "updates must be int, got 1000.0"),
+            ({"train_size": 10**30}, "train_size must be below 2\\*\\*63"),
+            ({"learning_rate": 10**400}, "learning_rate must be float, got 1000"),
+            ({"cell": 3}, "cell must be str, got 3"),
+            ({"cell_options": {"decay": 10**400}}, "decay must be float, got 1000"),
+            ({"cell_options": {"decay": None}}, "decay must be bool | int | float | str, got None".replace("|", "\\|")),
             ({"seed": True}, "seed must be int, got True"),
             ({"learning_rate": "1e-3"}, "learning_rate must be float, got '1e-3'"),
             ({"clip_norm": False}, "clip_norm must be float | None, got False".replace("|", "\\|")),

@@ -7,7 +7,8 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Annotated, Any, Literal, get_type_hints
 
 from tyro.constructors import PrimitiveConstructorSpec
@@ -97,9 +98,13 @@ class RunConfig:
 
         Raises UsageError, naming the field, for a value that is not of that type or outside its range.
         """
-        hints = {name: hint for name, hint in get_type_hints(RunConfig).items() if not name.endswith("_options")}
-        changes: dict[str, Any] = {name: checked(name, getattr(self, name), hint) for name, hint in hints.items()}
-        config = replace(self, **changes)
+        values = self.to_dict()
+        for name, hint in field_types().items():
+            if name in ("cell_options", "task_options"):
+                values[name] = {option: checked(option, value, Option) for option, value in values[name].items()}
+            else:
+                values[name] = checked(name, values[name], hint)
+        config = RunConfig(**values)
         config._check_ranges()
         return config
 
@@ -107,6 +112,8 @@ class RunConfig:
         for name in _POSITIVE:
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)!r}")
+            if getattr(self, name) >= 2**63:
+                raise UsageError(f"{name} must be below 2**63, got {getattr(self, name)!r}")
         for name in ("seed", "data_seed"):
             if not 0 <= getattr(self, name) < 2**63:
                 raise UsageError(f"{name} must be at least 0 and below 2**63, got {getattr(self, name)!r}")
@@ -160,6 +167,12 @@ class RunConfig:
             if name not in known:
                 raise unknown_name("configuration key", name, known)
         return cls(**values)
+
+
+@cache  # a sweep has many configurations
+def field_types() -> dict[str, Any]:
+    """The annotation of every field."""
+    return get_type_hints(RunConfig)
 
 
 _POSITIVE = (

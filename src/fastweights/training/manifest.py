@@ -85,7 +85,7 @@ def _varied(base: RunConfig, values: Mapping[str, Option]) -> RunConfig:
     changes: dict[str, Any] = {name: value for name, value in values.items() if name in fields}
     if changes.get("early_updates") == 0:  # then early_train_size is for the other values of the grid
         changes["early_train_size"] = None
-    config = dataclasses.replace(base, **changes)
+    config = dataclasses.replace(base, **changes).checked()
     cell_options, task_options = dict(config.cell_options), dict(config.task_options)
     of_cell = options.names(cells.load(config.cell))
     of_task = options.names(tasks.load(config.task))

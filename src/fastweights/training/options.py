@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -14,6 +14,8 @@ from fastweights.errors import UsageError, unknown_name
 Option = bool | int | float | str
 T = TypeVar("T")
 
+_FAMILIES: tuple[tuple[Callable[[Any], Option], type], ...] = ((int, Integral), (float, Real), (str, str))
+"""Python's types, and what becomes one of them: NumPy's numbers, too."""
 _SET_ELSEWHERE = frozenset({"batch_first", "device", "dtype"})
 
 
@@ -26,13 +28,18 @@ def names(owner: type) -> tuple[str, ...]:
     )
 
 
+def hints(owner: type) -> dict[str, Any]:
+    """The annotation of every setting of `owner`."""
+    found = get_type_hints(owner.__init__)  # type: ignore[misc]  # annotations of a class in hand, not of an instance
+    return {name: found[name] for name in names(owner)}
+
+
 def complete(owner: type, given: Mapping[str, Option]) -> dict[str, Option]:
     """The settings of `owner`, `given` ones checked and all others at their defaults.
 
     Raises UsageError for an unknown name or a value of the wrong type.
     """
-    hints = get_type_hints(owner.__init__)  # type: ignore[misc]  # annotations of a class in hand, not of an instance
-    known = names(owner)
+    known = hints(owner)
     for name in given:
         if name not in known:
             raise (
@@ -42,7 +49,8 @@ def complete(owner: type, given: Mapping[str, Option]) -> dict[str, Option]:
             )
     defaults = {name: inspect.signature(owner).parameters[name].default for name in known}
     return {
-        name: checked(f"{owner.__name__} option {name}", given.get(name, defaults[name]), hints[name]) for name in known
+        name: checked(f"{owner.__name__} option {name}", given.get(name, defaults[name]), hint)
+        for name, hint in known.items()
     }
 
 
@@ -54,16 +62,15 @@ def checked(what: str, value: Any, hint: Any) -> Any:
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             raise unknown_name(what, str(value), map(str, get_args(hint)))
-        return value
+        return get_args(hint)[get_args(hint).index(value)]
     kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     if type(value) in kinds:
         return value
-    if not isinstance(value, bool):  # NumPy's numbers are taken, too
-        if int in kinds and isinstance(value, Integral):
-            return int(value)
-        if float in kinds and isinstance(value, Real):
-            return float(value)
-    raise UsageError(f"{what} must be {getattr(hint, '__name__', hint)}, got {value!r}")
+    for kind, family in _FAMILIES:
+        if kind in kinds and isinstance(value, family) and not isinstance(value, bool):
+            with contextlib.suppress(OverflowError):
+                return kind(value)
+    raise UsageError(f"{what} must be {hint.__name__ if isinstance(hint, type) else hint}, got {value!r}")
 
 
 def parse(words: Sequence[str]) -> dict[str, Option]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, get_type_hints
+from typing import Any
 
-from fastweights.errors import UsageError
-from fastweights.training.config import RunConfig
+from fastweights import cells, tasks
+from fastweights.errors import UsageError, check_count
+from fastweights.training import options
+from fastweights.training.config import RunConfig, field_types
 from fastweights.training.manifest import grid
 from fastweights.training.options import Option
 from fastweights.training.records import RunDirectory
@@ -44,8 +46,7 @@ class Search:
     def check(self) -> None:
         """Raise UsageError for what cannot be searched."""
         for name in ("trials", "batch"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
+            check_count(name, getattr(self, name))
         if not self.ranges and not self.choices:
             raise UsageError("a search needs a --range or a --grid to search in")
         for name, (low, high) in self.ranges.items():
@@ -59,7 +60,7 @@ class Search:
 
     def _typed(self, name: str, value: float) -> Option:
         """A bound as the field takes it."""
-        whole = _is_whole(self.base, name)
+        whole = _is_whole(self, name)
         if whole and value != int(value):
             raise UsageError(f"range of {name} must be whole numbers, got {value}")
         return int(value) if whole else value
@@ -76,7 +77,7 @@ def search(what: Search, run: Callable[[list[RunConfig]], Sequence[RunDirectory]
     except ImportError as error:
         raise UsageError("trials needs Optuna: pip install 'fastweights[hpo]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=what.base.seed))
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=what.base.seed % 2**32))
     space = {name: _distribution(what, name) for name in what.ranges} | {
         name: optuna.distributions.CategoricalDistribution(list(values)) for name, values in what.choices.items()
     }
@@ -94,18 +95,16 @@ def _distribution(what: Search, name: str) -> Any:
 
     low, high = what.ranges[name]
     wide = low > 0 and high >= 10 * low
-    if _is_whole(what.base, name):
+    if _is_whole(what, name):
         return IntDistribution(int(low), int(high), log=wide)
     return FloatDistribution(low, high, log=wide)
 
 
-def _is_whole(base: RunConfig, name: str) -> bool:
-    """Whether a field, or an option as the base has it, takes whole numbers."""
-    hints = get_type_hints(RunConfig)
-    if name in hints:
-        return hints[name] in (int, int | None)
-    (config,) = grid(base, {}, [base.seed])
-    return type({**config.task_options, **config.cell_options}.get(name)) is int
+def _is_whole(what: Search, name: str) -> bool:
+    """Whether a field, or an option of the task or the (first) cell, takes whole numbers."""
+    task, cell = (what.choices.get(each, [getattr(what.base, each)])[0] for each in ("task", "cell"))
+    known = options.hints(tasks.load(str(task))) | options.hints(cells.load(str(cell))) | field_types()
+    return known.get(name) in (int, int | None)
 
 
 def _median_nll(runs: Sequence[RunDirectory]) -> float:
