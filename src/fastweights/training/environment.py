@@ -96,6 +96,13 @@ def threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
+def of_training(count: int) -> Iterator[None]:
+    """Run with `count` torch threads and denormals taken for zero; torch's random state is left as it was, too."""
+    with threads(count), denormals_flushed(), torch.random.fork_rng(devices=[]):
+        yield
+
+
+@contextmanager
 def denormals_flushed() -> Iterator[None]:
     """Take numbers too small for float32's full precision (below 1.2e-38) for zero, and as before afterwards.
 

@@ -406,11 +406,7 @@ def is_over(run: RunDirectory, notify: Notify) -> bool:
 
 
 def _train_on(run: RunDirectory, stop: Callable[[], bool], notify: Notify, group: Group) -> bool:
-    with (
-        environment.threads(run.config().threads),
-        environment.denormals_flushed(),
-        torch.random.fork_rng(devices=[]),
-    ):
+    with environment.of_training(run.config().threads):
         trainer = Trainer(run, group)
         step = group.first_says(trainer.progress.step)
         if group.any(trainer.progress.step != step):

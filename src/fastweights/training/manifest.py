@@ -10,7 +10,7 @@ from typing import Any
 from fastweights import cells, tasks
 from fastweights.errors import UsageError, unknown_name
 from fastweights.training import options
-from fastweights.training.config import RunConfig
+from fastweights.training.config import RunConfig, field_types
 from fastweights.training.loop import complete
 from fastweights.training.options import Option
 
@@ -81,7 +81,7 @@ def parse_ranges(given: Sequence[tuple[str, float, float]]) -> dict[str, tuple[f
 
 def _varied(base: RunConfig, values: Mapping[str, Option]) -> RunConfig:
     """`base` with other values of some fields, options of its cell or options of its task."""
-    fields = {field.name for field in dataclasses.fields(RunConfig)} - {"cell_options", "task_options"}
+    fields = field_types().keys() - {"cell_options", "task_options"}
     changes: dict[str, Any] = {name: value for name, value in values.items() if name in fields}
     if changes.get("early_updates") == 0:  # then early_train_size is for the other values of the grid
         changes["early_train_size"] = None

@@ -51,9 +51,7 @@ def _train(
     configs = [run.config() for run in runs]
     if len({shape(config) for config in configs}) > 1:
         raise UsageError(f"the runs of a population may differ only in {', '.join(OWN)}, and in λ and η")
-    held.enter_context(environment.threads(configs[0].threads))
-    held.enter_context(environment.denormals_flushed())
-    held.enter_context(torch.random.fork_rng(devices=[]))
+    held.enter_context(environment.of_training(configs[0].threads))
     members: list[Trainer] = []
     for run in runs:
         try:
