@@ -34,7 +34,8 @@ def launch(kernel: runtime.JITFunction[Any], programs: int, warps: int, on: torc
         {(kernel.arg_names.index(name),): arguments[name] for name in constants},
     )
     compiled = compile(source, target=TARGET, options={"num_warps": warps})
-    print(json.dumps({"name": f"{kernel.__name__} R={arguments['R']}", "shared": compiled.metadata.shared}), flush=True)
+    name = f"{kernel.__name__} R={arguments['R']}" + " population" * arguments["PER_MEMBER"]
+    print(json.dumps({"name": name, "shared": compiled.metadata.shared}), flush=True)
 
 
 dispatch._TRITON_MISSING = None
@@ -46,3 +47,12 @@ for hidden, steps, given in ((50, 11, False), (128, 20, True), (512, 70, True)):
     leaves = {name: value.requires_grad_() for name, value in arguments.items()}
     results = call_fast_weights(leaves, backend="triton", **options)
     torch.autograd.backward(results, [torch.zeros_like(result) for result in results])
+
+
+def member(arguments: dict[str, torch.Tensor], decay: torch.Tensor) -> torch.Tensor:
+    return call_fast_weights(arguments, decay=decay, backend="triton")[0]
+
+
+drawn = to(draw_fast_weights(2, 11, 100, norm=True, initial=False), torch.float32)
+stacked = {name: torch.stack([value] * 2).requires_grad_() for name, value in drawn.items()}
+torch.func.vmap(member)(stacked, torch.tensor([0.9, 0.95])).sum().backward()

@@ -424,7 +424,7 @@ def test_the_kernels_compile_for_a_gpu_and_fit_on_it(tmp_path):
     assert done.returncode == 0, done.stderr
     kernels = [json.loads(line) for line in done.stdout.splitlines()]
     assert [kernel["name"] for kernel in kernels] == [
-        f"{name} R={hidden}" for hidden in (50, 128, 512) for name in ("forward", "backward")
+        f"{name} R={size}" for size in ("50", "128", "512", "100 population") for name in ("forward", "backward")
     ]
     for kernel in kernels:
         assert kernel["shared"] <= MOST_SHARED, kernel["name"]
