@@ -117,6 +117,11 @@ def test_settings_that_go_together_are_searched_together(train):
         ({"ranges": {"hidden_size": (2.5, 4)}}, "hidden_size must be whole numbers, got 2.5"),
         ({"ranges": {"cell": (1, 2)}}, "cell must be str"),
         ({"trials": 2.5}, "trials must be a whole number, got 2.5"),
+        ({"trials": True}, "trials must be a whole number, got True"),
+        ({"choices": {"cell": []}}, "cell needs at least one value"),
+        ({"base": dataclasses.replace(SMALL, seed=-1)}, "seed must be at least 0, got -1"),
+        # Both lows fit together and both highs do, but not all that lies between.
+        ({"ranges": {"batch_size": (16, 500), "train_size": (20, 600)}}, "batch_size must be at most train_size = 20"),
     ],
 )
 @pytest.mark.usefixtures("as_installed")

@@ -19,12 +19,13 @@ from safetensors.torch import load_file
 from fastweights import kernels
 from fastweights.errors import RunError, UsageError
 from fastweights.tasks.associative_retrieval import AssociativeRetrieval
-from fastweights.training import checkpoint
+from fastweights.training import checkpoint, environment
 from fastweights.training.config import RunConfig
 from fastweights.training.loop import Score, Trainer, build_model, complete, evaluate, learning_rate_at, train
 from fastweights.training.recall import recall
 from fastweights.training.records import RunDirectory, write_atomically
 from fastweights.training.repair import set_damage_aside
+from fastweights.training.together import train_together
 from small_runs import SMALL, is_running, small, wait_until
 
 DIE_MID_CHECKPOINT = """
@@ -95,24 +96,32 @@ class TestConfig:
         others = {"seed": np.int64(3), "learning_rate": np.float32(0.5), "weight_decay": 1, "clip_norm": np.uint8(2)}
         for name, value in others.items():
             assert dataclasses.replace(plain, **{name: value}).checked().run_id == plain.run_id
-        options = {"decay": np.float32(0.5), "inner_steps": np.int64(2), "activation": np.str_("tanh")}
-        same = {"decay": 0.5, "inner_steps": 2, "activation": "tanh"}
+        options = {
+            **{"decay": np.float32(0.5), "inner_steps": np.int64(2), "activation": np.str_("tanh")},
+            **{"layer_norm": np.bool_(True), "fast_learning_rate": torch.tensor(0.25)},
+        }
+        same = {"decay": 0.5, "inner_steps": 2, "activation": "tanh", "layer_norm": True, "fast_learning_rate": 0.25}
         assert small(cell_options=options).run_id == small(cell_options=same).run_id
 
     @pytest.mark.parametrize(
         ("changes", "complaint"),
         [
             ({"hidden_size": -3}, "hidden_size must be at least 1, got -3"),
-            ({"seed": -1}, "seed must be at least 0 and below 2\\*\\*63, got -1"),
-            ({"seed": 2**64}, "seed must be at least 0 and below"),
+            ({"seed": -1}, "seed must be at least 0, got -1"),
+            ({"seed": 2**64}, "seed must be below 2\\*\\*63"),
             ({"threads": 100_000}, "threads must be at most 1024"),
             ({"hidden_size": 10_000_000}, "cannot build this model"),
             ({"updates": 0}, "updates must be at least 1"),
             ({"updates": 1e3}, "updates must be int, got 1000.0"),
             ({"train_size": 10**30}, "train_size must be below 2\\*\\*63"),
-            ({"learning_rate": 10**400}, "learning_rate must be float, got 1000"),
+            ({"learning_rate": 10**400}, "learning_rate must be below 2\\*\\*63"),
             ({"cell": 3}, "cell must be str, got 3"),
-            ({"cell_options": {"decay": 10**400}}, "decay must be float, got 1000"),
+            ({"cell_options": {"decay": 10**400}}, "decay must be below 2\\*\\*63"),
+            ({"cell_options": {"inner_steps": 10**30}}, "inner_steps must be below 2\\*\\*63"),
+            ({"cell_options": None}, "cell_options must be a mapping of names to values, got None"),
+            ({"task_options": [1]}, "task_options must be a mapping of names to values, got \\[1\\]"),
+            ({"schedule": np.ones(2)}, "unknown schedule"),
+            ({"updates": np.array([3])}, "updates must be int, got array"),
             ({"cell_options": {"decay": None}}, "decay must be bool | int | float | str, got None".replace("|", "\\|")),
             ({"seed": True}, "seed must be int, got True"),
             ({"learning_rate": "1e-3"}, "learning_rate must be float, got '1e-3'"),
@@ -165,17 +174,47 @@ class TestConfig:
             RunConfig.from_dict({"learning_rates": 1})
 
 
-def test_the_weights_of_a_dead_unit_end_at_zero_not_at_denormals(tmp_path):
-    """Each update halves them: 2^-126 is float32's least normal number, 2^-149 its least of all."""
-    run = RunDirectory.create(tmp_path, small(updates=140, evaluate_every=140, learning_rate=0.005, weight_decay=100.0))
-    trainer = Trainer(run)
-    trainer.model.expand.bias.data[0] = -1e3
-    trainer.save()
-    train_to_the_end(run)
-    left = checkpoint.load(run.path).model["expand.weight"]
-    assert left[0].tolist() == [0.0] * 4
-    assert torch.any(left != 0)
-    assert (torch.tensor(2e-38) / 4).item() > 0  # afterwards all is as before
+def flushes():
+    """Whether a number below float32's least normal one, 2^-126, becomes zero here."""
+    return (torch.tensor(2e-38, dtype=torch.float32) / 4).item() == 0
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_the_weights_of_a_dead_unit_end_at_zero_not_at_denormals(tmp_path, members):
+    """Each update halves them; float32's least number is 2^-149."""
+    fading = small(updates=140, evaluate_every=140, learning_rate=0.005, weight_decay=100.0)
+    runs = [RunDirectory.create(tmp_path, dataclasses.replace(fading, seed=seed)) for seed in range(members)]
+    for run in runs:
+        trainer = Trainer(run)
+        trainer.model.expand.bias.data[0] = -1e3
+        trainer.save()
+    if members == 1:
+        train_to_the_end(*runs)
+    else:
+        for _, over in train_together(runs, stop=lambda: False, notify=lambda *said: None):
+            assert over is True
+            assert not flushes()  # the caller's own arithmetic is left alone
+    for run in runs:
+        left = checkpoint.load(run.path).model["expand.weight"]
+        assert left[0].tolist() == [0.0] * 4
+        assert torch.any(left != 0)
+    assert not flushes()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_denormals_are_zero_while_one_thread_trains_and_then_as_before(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with environment.of_training(1):
+            with pytest.raises(KeyError), environment.of_training(1):
+                raise KeyError
+            assert flushes()
+        assert not flushes()
+        with environment.of_training(2):
+            assert not flushes()  # torch's other threads would not
+    finally:
+        torch.set_default_dtype(before)
 
 
 class TestLoop:

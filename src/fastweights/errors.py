@@ -25,7 +25,7 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
 
 def check_count(name: str, value: object, least: int = 1) -> None:
     """Raise UsageError unless `value` is a whole number of at least `least`."""
-    if not isinstance(value, Integral):
+    if not isinstance(value, Integral) or isinstance(value, bool):
         raise UsageError(f"{name} must be a whole number, got {value!r}")
     if int(value) < least:
         raise UsageError(f"{name} must be at least {least}, got {value!r}")

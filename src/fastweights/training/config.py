@@ -98,12 +98,15 @@ class RunConfig:
 
         Raises UsageError, naming the field, for a value that is not of that type or outside its range.
         """
-        values = self.to_dict()
+        values: dict[str, Any] = {}
         for name, hint in field_types().items():
-            if name in ("cell_options", "task_options"):
-                values[name] = {option: checked(option, value, Option) for option, value in values[name].items()}
+            value = getattr(self, name)
+            if name not in ("cell_options", "task_options"):
+                values[name] = checked(name, value, hint)
+            elif isinstance(value, Mapping):
+                values[name] = {option: checked(option, setting, Option) for option, setting in value.items()}
             else:
-                values[name] = checked(name, values[name], hint)
+                raise UsageError(f"{name} must be a mapping of names to values, got {value!r}")
         config = RunConfig(**values)
         config._check_ranges()
         return config
@@ -112,11 +115,9 @@ class RunConfig:
         for name in _POSITIVE:
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)!r}")
-            if getattr(self, name) >= 2**63:
-                raise UsageError(f"{name} must be below 2**63, got {getattr(self, name)!r}")
         for name in ("seed", "data_seed"):
-            if not 0 <= getattr(self, name) < 2**63:
-                raise UsageError(f"{name} must be at least 0 and below 2**63, got {getattr(self, name)!r}")
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} must be at least 0, got {getattr(self, name)!r}")
         if self.threads > _MOST_THREADS:
             raise UsageError(f"threads must be at most {_MOST_THREADS}, got {self.threads!r}")
         if self.batch_size > self.train_size:

@@ -6,7 +6,7 @@ import functools
 import platform
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -97,19 +97,23 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def of_training(count: int) -> Iterator[None]:
-    """Run with `count` torch threads and denormals taken for zero; torch's random state is left as it was, too."""
-    with threads(count), denormals_flushed(), torch.random.fork_rng(devices=[]):
+    """Run with `count` torch threads, one alone taking denormals for zero; torch's random state is left as it was, too.
+
+    A processor is told thread by thread. Of several, some of torch's would flush and others not, as they came about.
+    """
+    flushed = denormals_flushed() if count == 1 else nullcontext()
+    with threads(count), flushed, torch.random.fork_rng(devices=[]):
         yield
 
 
 @contextmanager
 def denormals_flushed() -> Iterator[None]:
-    """Take numbers too small for float32's full precision (below 1.2e-38) for zero, and as before afterwards.
+    """Take numbers too small for float32's full precision (below 1.2e-38) for zero in this thread, until the end.
 
     Under weight decay the weights of a unit that is never active shrink for ever, and Adam's means of their gradients
     do in any case; once they are that small a processor takes many times as long over them.
     """
-    before = (torch.tensor(2e-38) / 4).item() == 0
+    before = (torch.tensor(2e-38, dtype=torch.float32, device="cpu") / 4).item() == 0
     torch.set_flush_denormal(True)
     try:
         yield

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import types
-from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral, Real
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from fastweights.errors import UsageError, unknown_name
@@ -14,8 +13,6 @@ from fastweights.errors import UsageError, unknown_name
 Option = bool | int | float | str
 T = TypeVar("T")
 
-_FAMILIES: tuple[tuple[Callable[[Any], Option], type], ...] = ((int, Integral), (float, Real), (str, str))
-"""Python's types, and what becomes one of them: NumPy's numbers, too."""
 _SET_ELSEWHERE = frozenset({"batch_first", "device", "dtype"})
 
 
@@ -55,21 +52,25 @@ def complete(owner: type, given: Mapping[str, Option]) -> dict[str, Option]:
 
 
 def checked(what: str, value: Any, hint: Any) -> Any:
-    """`value`, if the annotation `hint` admits it, as Python's own type; a float setting admits an integer.
+    """`value`, if the annotation `hint` admits it, as Python's own type; it may be a scalar of NumPy's or torch's.
+
+    A float setting admits an integer. No integer is admitted that would not fit into 64 bits.
 
     Raises UsageError, naming `what`, otherwise.
     """
+    if getattr(value, "ndim", None) == 0:
+        value = value.item()
     if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise unknown_name(what, str(value), map(str, get_args(hint)))
-        return get_args(hint)[get_args(hint).index(value)]
+        if not isinstance(value, str) or value not in get_args(hint):
+            raise unknown_name(what, str(value), get_args(hint))
+        return value
     kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if type(value) is int and (int in kinds or float in kinds):
+        if not -(2**63) <= value < 2**63:
+            raise UsageError(f"{what} must be below 2**63, and not below its negative, got {value!r}")
+        return value if int in kinds else float(value)
     if type(value) in kinds:
         return value
-    for kind, family in _FAMILIES:
-        if kind in kinds and isinstance(value, family) and not isinstance(value, bool):
-            with contextlib.suppress(OverflowError):
-                return kind(value)
     raise UsageError(f"{what} must be {hint.__name__ if isinstance(hint, type) else hint}, got {value!r}")
 
 

@@ -54,9 +54,10 @@ class Search:
                 raise UsageError(f"range of {name} must be two finite numbers, the lower one first; got {low} {high}")
             if name in self.choices:
                 raise UsageError(f"{name} has both a range and a grid; give one")
-        for end in (0, 1):
-            ends = {name: [self._typed(name, bounds[end])] for name, bounds in self.ranges.items()}
-            grid(self.base, {**self.choices, **ends}, self.seeds)
+        RunConfig(seed=self.base.seed).checked()
+        # What a configuration is held to holds between any values if it holds between their ends.
+        ends = {name: [self._typed(name, bound) for bound in bounds] for name, bounds in self.ranges.items()}
+        grid(self.base, {**self.choices, **ends}, self.seeds)
 
     def _typed(self, name: str, value: float) -> Option:
         """A bound as the field takes it."""
@@ -102,7 +103,7 @@ def _distribution(what: Search, name: str) -> Any:
 
 def _is_whole(what: Search, name: str) -> bool:
     """Whether a field, or an option of the task or the (first) cell, takes whole numbers."""
-    task, cell = (what.choices.get(each, [getattr(what.base, each)])[0] for each in ("task", "cell"))
+    task, cell = ((what.choices.get(each) or [getattr(what.base, each)])[0] for each in ("task", "cell"))
     known = options.hints(tasks.load(str(task))) | options.hints(cells.load(str(cell))) | field_types()
     return known.get(name) in (int, int | None)
 

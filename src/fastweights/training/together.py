@@ -37,7 +37,10 @@ def train_together(
     left = list(runs)
     try:
         with contextlib.ExitStack() as held:
-            for run, outcome in _train(runs, held, stop, notify):
+            training = _train(runs, held, stop, notify)
+            while left:
+                with environment.of_training(runs[0].config().threads):  # not while the caller is at work
+                    run, outcome = next(training)
                 left.remove(run)
                 yield run, outcome
     except Exception as error:
@@ -51,7 +54,6 @@ def _train(
     configs = [run.config() for run in runs]
     if len({shape(config) for config in configs}) > 1:
         raise UsageError(f"the runs of a population may differ only in {', '.join(OWN)}, and in λ and η")
-    held.enter_context(environment.of_training(configs[0].threads))
     members: list[Trainer] = []
     for run in runs:
         try:
