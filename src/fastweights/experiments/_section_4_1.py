@@ -64,7 +64,7 @@ PRESETS = {
         schedule="cosine",
         seeds=(1,),
     ),
-    # A day or so on two cores. Where the best learning rate was the last of the grid, the grid was extended. The IRNN
+    # About a day of one core. Where the best learning rate was the last of the grid, the grid was extended. The IRNN
     # binds nothing before tens of thousands of updates, which is how long it is screened.
     # What learns the training set by heart, with errors left on validation, is offered weight decay; that pays later in
     # training, whence the longer screening. The LSTM with 20 units, which does not, is offered it for the longer
