@@ -149,7 +149,7 @@ class TestSection41:
             ("irnn", 100): 500_000,
             **{("associative_lstm", size): 25_000 for size in (50, 100)},
             **{(cell, 20): 300_000 for cell in ("lstm", "fast_weights")},
-            ("irnn", 50): 200_000,
+            ("irnn", 50): 750_000,
             ("lstm", 50): 750_000,
         }
         irnns = {(c.hidden_size, c.updates) for c in screened if c.cell == "irnn"}
