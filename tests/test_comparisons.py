@@ -2,6 +2,7 @@
 
 import functools
 import io
+import itertools
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -485,10 +486,12 @@ class TestFairness:
         assert set(outcome.figures["state-50"].groups) == {"fast_weights"}
         assert set(outcome.figures["state-20"].groups) == {"fast_weights", *fairness.BASELINES}
 
-    def test_the_long_preset_screens_each_model_for_as_long_as_it_takes_to_bind(self):
-        entries = experiments.load("fairness").entries("long")
+    @pytest.mark.parametrize(("preset", "decays"), [("long", (0.0,)), ("long-state", (0.0, 0.1))])
+    def test_the_long_presets_screen_each_model_for_as_long_as_it_takes_to_bind(self, preset, decays):
+        entries = experiments.load("fairness").entries(preset)
         assert {(entry.updates, entry.seeds) for entry in entries} == {(100_000, (1, 2, 3))}
-        assert {tuple(c.learning_rate for c in entry.candidates) for entry in entries} == {(5e-4, 1e-3, 2e-3, 5e-3)}
+        offered = {tuple((c.weight_decay, c.learning_rate) for c in entry.candidates) for entry in entries}
+        assert offered == {tuple(itertools.product(decays, (5e-4, 1e-3, 2e-3, 5e-3)))}
         screened = {(c.cell, c.updates) for entry in entries for c in entry.candidates}
         others = {(cell, 12_000) for cell in ("fast_weights", "lstm", "associative_lstm")}
         assert screened == {("irnn", 60_000), *others}

@@ -29,6 +29,7 @@ REPRODUCED = {
     "table-1/standard": "docs/reproduction.md",
     "fairness/standard": "docs/reproduction.md",
     "fairness/long": "docs/reproduction.md",
+    "fairness/long-state": "docs/reproduction.md",
     "layer-norm/standard": "docs/reproduction.md",
     "layer-norm/long": "docs/reproduction.md",
     "sensitivity/standard": None,
@@ -257,10 +258,13 @@ def test_what_is_reported_is_what_the_committed_screening_selects(name, rows, tm
     assert of_table <= reported <= selected  # of the runs on more data, not all are over
 
 
-@pytest.mark.parametrize(("name", "runs"), [("fairness", 36), ("layer-norm", 40)])
+@pytest.mark.parametrize(
+    ("name", "runs"), [("fairness/long", 36), ("fairness/long-state", 12), ("layer-norm/long", 40)]
+)
 def test_a_long_comparison_reports_what_its_screening_selects(name, runs, tmp_path):
-    folder = ROOT / "results" / name / "long"
-    selected = experiments.load(name).final("long", restored(folder / "screening", tmp_path))
+    folder = ROOT / "results" / name
+    experiment, preset = experiments.load(folder.parent.name), folder.name
+    selected = experiment.final(preset, restored(folder / "screening", tmp_path))
     assert len(selected) == runs
     assert {config.run_id for config in selected} == {path.stem for path in folder.glob("runs/*.json")}
 

@@ -37,6 +37,9 @@ class Plan:
     references: dict[Measure, tuple[int, ...]]
 
 
+_BINDING = {"fast_weights": 12_000, "lstm": 12_000, "associative_lstm": 12_000, "irnn": 60_000}
+"""Updates after which the best of a few learning rates has begun to bind, at most sizes."""
+
 PLANS = {
     # 8 runs, 2 minutes of one core.
     "quick": Plan(Budget((2e-3,), updates=3_000, seeds=(1,)), {"parameters": (20,), "state": (10,)}),
@@ -52,9 +55,22 @@ PLANS = {
             updates=100_000,
             seeds=(1, 2, 3),
             evaluate_every=1_000,
-            screening={"fast_weights": 12_000, "lstm": 12_000, "associative_lstm": 12_000, "irnn": 60_000},
+            screening=_BINDING,
         ),
         {"parameters": (20, 50, 100)},
+    ),
+    # 44 runs, 2 hours of one core. At the state of ten fast-weight units the baselines have parameters enough to learn
+    # the training set by heart, whence the weight decay.
+    "long-state": Plan(
+        Budget(
+            (5e-4, 1e-3, 2e-3, 5e-3),
+            updates=100_000,
+            seeds=(1, 2, 3),
+            evaluate_every=1_000,
+            weight_decays=(0.0, 0.1),
+            screening=_BINDING,
+        ),
+        {"state": (10,)},
     ),
 }
 
