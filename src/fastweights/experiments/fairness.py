@@ -59,7 +59,7 @@ PLANS = {
         ),
         {"parameters": (20, 50, 100)},
     ),
-    # 44 runs, 2 hours of one core. At the state of ten fast-weight units the baselines have parameters enough to learn
+    # 44 runs, an hour and a half of one core. At the state of ten fast-weight units the baselines have parameters enough to learn
     # the training set by heart, whence the weight decay.
     "long-state": Plan(
         Budget(
