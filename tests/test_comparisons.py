@@ -486,12 +486,12 @@ class TestFairness:
         assert set(outcome.figures["state-50"].groups) == {"fast_weights"}
         assert set(outcome.figures["state-20"].groups) == {"fast_weights", *fairness.BASELINES}
 
-    @pytest.mark.parametrize(("preset", "decays"), [("long", (0.0,)), ("long-state", (0.0, 0.1))])
-    def test_the_long_presets_screen_each_model_for_as_long_as_it_takes_to_bind(self, preset, decays):
+    @pytest.mark.parametrize("preset", ["long", "long-state"])
+    def test_the_long_presets_screen_each_model_for_as_long_as_it_takes_to_bind(self, preset):
         entries = experiments.load("fairness").entries(preset)
         assert {(entry.updates, entry.seeds) for entry in entries} == {(100_000, (1, 2, 3))}
         offered = {tuple((c.weight_decay, c.learning_rate) for c in entry.candidates) for entry in entries}
-        assert offered == {tuple(itertools.product(decays, (5e-4, 1e-3, 2e-3, 5e-3)))}
+        assert offered == {tuple(itertools.product((0.0, 0.1), (5e-4, 1e-3, 2e-3, 5e-3)))}
         screened = {(c.cell, c.updates) for entry in entries for c in entry.candidates}
         others = {(cell, 12_000) for cell in ("fast_weights", "lstm", "associative_lstm")}
         assert screened == {("irnn", 60_000), *others}
