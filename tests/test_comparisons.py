@@ -69,6 +69,12 @@ def test_validation_selects_never_the_test_set(finish):
     assert [(config.learning_rate, config.seed) for config in reported] == [(2e-3, 1), (2e-3, 2)]
 
 
+def test_an_error_decides_before_the_nll(finish):
+    candidates = Budget((1e-3, 2e-3), updates=1_000, seeds=(1,)).entry(RunConfig(cell="irnn")).candidates
+    told = [{"validation_error": 0.1, "nll": 0.5}, {"validation_error": 0.2, "nll": 0.4}]
+    assert best([finish(c, **each) for c, each in zip(candidates, told, strict=True)]) == candidates[0]
+
+
 def test_equal_validation_errors_are_decided_by_the_nll(finish):
     candidates = Budget((1e-3, 2e-3), updates=1_000, seeds=(1,)).entry(RunConfig(cell="irnn")).candidates
     screened = [finish(config, nll=nll) for config, nll in zip(candidates, (0.2, 0.1), strict=True)]
@@ -393,6 +399,40 @@ class TestCapacity:
                 for seed, error in enumerate(errors)
             ]
             assert {run.task_options["num_pairs"] for run in experiment.further("quick", runs)} == {rung}
+
+    def test_a_run_that_diverged_has_not_passed(self, finish):
+        experiment = experiments.load("capacity")
+        run = finish(experiment.final("quick", [])[0], validation_error=0.0, status="diverged")
+        assert [c.task_options["num_pairs"] for c in experiment.further("quick", [run])] == [2]
+
+    def test_exactly_one_percent_is_recalled(self, finish):
+        experiment = experiments.load("capacity")
+        (row,) = experiment.reduce("quick", [finish(experiment.final("quick", [])[0], errors=200)]).rows  # of 20,000
+        assert row.remark == "the largest K recalled"
+
+    def test_every_seed_climbs(self, finish):
+        experiment = experiments.load("capacity")
+        config = experiment.final("quick", [])[0]
+        found = experiment.further("quick", [finish(replace(config, seed=seed)) for seed in (1, 2, 3)])
+        assert [(c.seed, c.task_options["num_pairs"]) for c in found] == [(1, 2), (2, 2), (3, 2)]
+
+    def test_each_order_has_a_ladder_of_its_own_and_keeps_to_it(self, finish):
+        experiment = experiments.load("capacity")
+        config = experiment.final("quick", [])[0]
+        runs = [
+            finish(replace(config, task_options={**config.task_options, "order": order}), validation_error=error)
+            for order, error in (("interleaved", 0.0), ("keys_first", 0.5))
+        ]
+        found = {c.task_options["order"]: c.task_options["num_pairs"] for c in experiment.further("quick", runs)}
+        assert found == {"interleaved": 12, "keys_first": 2}
+
+    def test_what_is_left_waits_for_all_seeds_of_a_rung(self, finish, tmp_path):
+        """One seed that passes does not say that the next rung is wanted."""
+        experiment = experiments.load("capacity")
+        screened = [finish(config) for config in experiment.screening("standard")]
+        configs = experiment.final("standard", screened)
+        finish(configs[0], validation_error=0.0)
+        assert so_far(experiment, "standard", root=tmp_path).left == len(configs) - 1
 
     def test_keys_first_is_searched_on_its_own(self):
         configs = experiments.load("capacity").screening("standard")

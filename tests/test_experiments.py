@@ -186,6 +186,23 @@ class TestSection41:
         assert {config.updates for config in final} == {750_000}
         assert 0 not in {config.seed for config in final}
 
+    def test_a_run_that_diverged_after_learning_is_no_success(self, finish):
+        ends = ("finished", "diverged")
+        runs = [finish(RunConfig(cell="lstm", seed=seed), errors=100, status=end) for seed, end in enumerate(ends)]
+        (row,) = experiments.load("table-1").reduce("quick", runs).rows
+        assert (row.successes, row.runs) == (1, 2)
+
+    def test_a_curve_that_lacks_its_end_is_noticed(self, finish):
+        run = finish(RunConfig())
+        run.rewind_metrics(500)
+        with pytest.raises(RunError, match="incomplete"):
+            experiments.load("figure-2").reduce("quick", [run])
+
+    def test_the_curve_of_a_diverged_run_says_so(self, finish):
+        runs = [finish(RunConfig(seed=seed), status=end) for seed, end in enumerate(("finished", "diverged"))]
+        curves = experiments.load("figure-2").reduce("quick", runs).figures["figure-2"].curves["fast_weights"]
+        assert [curve.diverged for curve in curves] == [False, True]
+
     def test_equal_errors_are_decided_by_nll(self, finish):
         experiment = experiments.load("figure-2")
         screened = [

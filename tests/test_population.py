@@ -259,7 +259,7 @@ class TestShape:
         [
             {"hidden_size": 7}, {"cell": "lstm"}, {"cell_options": {"inner_steps": 2}}, {"batch_size": 8},
             {"threads": 2}, {"data_seed": 1}, {"train_size": 500}, {"validation_size": 50}, {"test_size": 50},
-            {"task_options": {"num_pairs": 2}},
+            {"task_options": {"num_pairs": 2}}, {"embedding_size": 5}, {"input_size": 7}, {"head_size": 7},
         ],
     )  # fmt: skip
     def test_what_they_must_share(self, changes):
@@ -334,6 +334,35 @@ class TestRuns:
             assert checkpoint.load(run.path).trainer["progress"]["step"] == 20
             assert train(run, stop=lambda: False, notify=lambda message: None)
             same_but_for_rounding(run, alone(tmp_path / "alone", config))
+
+    def test_the_most_members_that_there_ever_were_are_recorded(self, tmp_path):
+        runs = directories(tmp_path, members_of("irnn"))
+        together(runs, stop=lambda: len(runs[0].metrics()) == 2)
+        together(runs[:2])
+        assert [run.result()["members"] for run in runs[:2]] == [3, 3]
+
+    def test_killed_between_the_last_checkpoint_and_the_result(self, tmp_path):
+        def told(run):
+            return {key: value for key, value in run.result().items() if key != "environment"}
+
+        runs = directories(tmp_path, members_of("irnn"))
+        together(runs)
+        before = [told(run) for run in runs]
+        for run in runs[:2]:
+            run.result_path.unlink()
+        assert together(runs) == dict.fromkeys(runs, True)
+        assert [told(run) for run in runs] == before
+
+    def test_one_that_cannot_write_its_last_checkpoint_has_failed(self, tmp_path):
+        runs = directories(tmp_path, members_of("irnn"))
+
+        def stop():
+            (runs[1].path / "partial-0").write_text("a file where the checkpoint's folder is to be")
+            return True
+
+        outcomes = together(runs, stop=stop)
+        assert [outcomes[runs[0]], outcomes[runs[2]]] == [False, False]
+        assert isinstance(outcomes[runs[1]], OSError)
 
     def test_one_in_use_and_one_that_fails_are_told_and_left_out(self, tmp_path):
         runs = directories(tmp_path, members_of("irnn"))

@@ -7,7 +7,7 @@ import pytest
 
 from fastweights.errors import UsageError
 from fastweights.training.records import RunDirectory
-from fastweights.training.search import Search, _median_nll, search
+from fastweights.training.search import Search, _distribution, _median_nll, search
 from small_runs import SMALL, small
 
 pytest.importorskip("optuna")
@@ -73,6 +73,16 @@ def test_the_same_search_proposes_the_same_runs_and_repeats_none(train):
     assert len(train.done) == count
     longer = [run.path for batch in search(wanted(trials=12), train) for run in batch]
     assert longer[: 3 * 8] == first[: 3 * 8]  # the last batch of ten was cut short
+
+
+def test_no_more_is_proposed_than_asked_for(train):
+    assert len([run for batch in search(wanted(trials=10), train) for run in batch]) == 10 * 3
+
+
+def test_a_scale_is_logarithmic_from_a_factor_of_ten_on():
+    ends = ((0.01, 0.1), (0.02, 0.1), (0.0, 0.1))
+    found = [_distribution(wanted(ranges={"learning_rate": each}), "learning_rate").log for each in ends]
+    assert found == [True, False, False]
 
 
 def test_a_proposal_is_judged_by_the_lower_median_of_its_seeds(train):

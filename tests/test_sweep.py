@@ -14,10 +14,12 @@ import pytest
 from fastweights.errors import RunError, UsageError
 from fastweights.training import checkpoint, processes, sweep
 from fastweights.training.loop import train
-from fastweights.training.manifest import grid
+from fastweights.training.manifest import grid, parse_ranges
+from fastweights.training.options import parse_value
 from fastweights.training.processes import ending_in_words
 from fastweights.training.records import RunDirectory
 from fastweights.training.sweep import LocalProcesses, run_all
+from finished_runs import finish
 from small_runs import SMALL, is_running, small, wait_until
 
 ENDLESS = {"updates": 10_000_000, "evaluate_every": 10_000_000}
@@ -109,6 +111,38 @@ class TestManifest:
     def test_what_is_no_grid_is_refused(self, fields, seeds, complaint):
         with pytest.raises(UsageError, match=complaint):
             grid(SMALL, fields, seeds)
+
+    def test_words_of_the_command_line_are_what_they_stand_for(self):
+        texts = ("True", "false", "None", "3", "-2", "3.0", "1e-3", "relu")
+        found = [parse_value(text) for text in texts]
+        assert found == [True, False, None, 3, -2, 3.0, 1e-3, "relu"]
+        assert [type(value) for value in found[3:7]] == [int, int, float, float]
+
+    def test_a_range_given_twice_is_refused(self):
+        with pytest.raises(UsageError, match="decay is given twice"):
+            parse_ranges([("decay", 0.1, 0.5), ("decay", 0.5, 0.9)])
+
+
+def test_a_failure_is_forgotten_if_another_process_ends_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "_LOOK_SECONDS", 0.01)
+    told = iter(("failed", "in use"))
+
+    class Place:
+        slots = 1
+
+        def start(self, runs, say):
+            what = next(told)
+            if what == "in use":
+                finish(tmp_path, small())
+            say({what: "no memory"})
+            say({"ended": "as told"})
+            return self
+
+        def rest(self):
+            pass
+
+    (run,) = run_all([small()], tmp_path, place=Place(), observe=ignore)
+    assert run.is_over()
 
 
 @pytest.mark.slow

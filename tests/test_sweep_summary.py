@@ -102,6 +102,13 @@ class TestSummary:
         assert "the loss was nan" in summary(summarise(runs))
         json.loads(json.dumps(values(summarise(runs[1:])), allow_nan=False))
 
+    def test_a_diverged_run_has_no_test_error_and_is_counted_in_the_picture(self, tmp_path):
+        ends = [(200, "finished"), (100, "diverged"), (400, "finished")]
+        runs = [finish(tmp_path, small(seed=s), errors=e, status=status) for s, (e, status) in enumerate(ends)]
+        assert summarise(runs).best_test_errors() == [0.01, 0.02]
+        strips = pictures(summarise(runs))["seeds"]
+        assert (strips.groups, strips.without) == ({"all runs": (10.0, 10.0)}, {"all runs": 1})
+
     def test_what_is_not_over_is_counted_and_comes_last(self, end, tmp_path):
         done, failed, waiting = combinations(seeds=(1,), decay=[0.7, 0.8, 0.9])
         others = [RunDirectory.create(tmp_path / "runs", group[0]) for group in (failed, waiting)]
@@ -289,6 +296,18 @@ class TestProgress:
         assert f"trying again {name}: killed" in said
         assert "failed decay 0.8, seed 1: out of memory" in said
         assert f"1 of 4 done, 1 running, 1 failed; best 25.00 % ({name})" in said
+
+    def test_a_run_that_diverged_is_not_the_best(self, tmp_path, monkeypatch):
+        """Neither by what it had learned before, nor if it was over when this began."""
+        configs = grid(SMALL, {"decay": [0.7, 0.8, 0.9]}, [1])
+        for config in configs[:2]:
+            finish(tmp_path, config, validation_error=0.1, status="diverged", reason="the loss was nan")
+        steps = [(i, {"step": 10, "validation_error": error}) for i, error in ((1, 0.125), (2, 0.25))]
+        messages = [(0, {"over": True}), *steps, (1, {"over": True}), (2, {"step": 20})]
+        said = self.follow(configs, messages, tmp_path, monkeypatch)
+        assert "diverged decay 0.8, seed 1: the loss was nan" in said
+        assert "best 12.50 % (decay 0.8, seed 1)" in said
+        assert "2 of 3 done, 1 running; best 25.00 % (decay 0.9, seed 1)" in said.splitlines()[-1]
 
     def test_the_pace_is_that_of_the_updates_done_since_the_beginning(self, tmp_path, monkeypatch):
         """A run goes on from its 30th update of 40, another was over: of 80 updates, 5 in 60 s make 5 more a minute."""

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,6 +116,10 @@ class TestConfig:
             ({"updates": 1e3}, "updates must be int, got 1000.0"),
             ({"train_size": 10**30}, "train_size must be below 2\\*\\*63"),
             ({"learning_rate": 10**400}, "learning_rate must be below 2\\*\\*63"),
+            ({"learning_rate": -(10**400)}, "not below its negative"),
+            ({"learning_rate": 0.0}, "learning_rate must be finite and above 0, got 0.0"),
+            ({"data_seed": -1}, "data_seed must be at least 0, got -1"),
+            ({"evaluate_every": 0}, "evaluate_every must be at least 1, got 0"),
             ({"cell": 3}, "cell must be str, got 3"),
             ({"cell_options": {"decay": 10**400}}, "decay must be below 2\\*\\*63"),
             ({"cell_options": {"inner_steps": 10**30}}, "inner_steps must be below 2\\*\\*63"),
@@ -154,6 +159,11 @@ class TestConfig:
     def test_impossible_values_are_refused(self, changes, complaint):
         with pytest.raises(UsageError, match=complaint):
             small(**changes)
+
+    def test_the_ends_of_ranges_are_taken(self):
+        assert small(batch_size=600).batch_size == 600
+        for size in (16, 600):
+            assert small(early_updates=9, early_train_size=size).early_train_size == size
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
     def test_a_gpu_that_is_not_there_is_refused(self):
@@ -229,6 +239,36 @@ class TestLoop:
         first, second = (Trainer(run) for run in runs)
         assert not torch.equal(first.model.head.weight, second.model.head.weight)
         assert not torch.equal(first._mini_batch(0), second._mini_batch(0))
+
+    def test_a_validation_nll_that_is_not_finite_is_divergence(self, tmp_path, monkeypatch):
+        """Though the training loss before it was finite."""
+        monkeypatch.setattr("fastweights.training.loop.evaluate", lambda *arguments: Score(50, 100, math.inf))
+        result = train_to_the_end(RunDirectory.create(tmp_path, small()))
+        assert (result["status"], result["updates"], result["test_errors"]) == ("diverged", 10, None)
+        assert result["reason"] == "the validation NLL was inf at update 10"
+
+    def test_seconds_count_on_over_a_stop(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small())
+        trainer = Trainer(run)
+        trainer.update()
+        trainer.progress.seconds = 1_000.0
+        trainer.save()
+        assert train_to_the_end(run)["seconds"] > 1_000
+        assert all(entry["seconds"] > 1_000 for entry in run.metrics())
+
+    @pytest.mark.parametrize("schedule", ["linear", "cosine"])
+    def test_a_schedule_begins_with_the_first_update(self, tmp_path, schedule):
+        trainer = Trainer(RunDirectory.create(tmp_path, small(learning_rate=0.1, schedule=schedule)))
+        _, rates = trainer.plan(SMALL.updates)
+        assert rates[0] == 0.1
+        assert rates[SMALL.updates // 2] == pytest.approx(0.05)
+        assert rates[-1] > 0
+
+    def test_a_result_says_how_large_the_layer_is(self, tmp_path):
+        result = train_to_the_end(RunDirectory.create(tmp_path, small()))
+        # W, C, bias, gain and bias of layer norm; h and A.
+        assert result["cell_parameters"] == 6 * 6 + 6 * 6 + 3 * 6 < result["parameters"]
+        assert result["state_size"] == 6 + 6 * 6
 
     @pytest.mark.parametrize(("early", "size"), [(15, 100), (3, 100), (15, 600)])
     def test_early_updates_repeat_the_first_sequences(self, tmp_path, early, size):
@@ -570,6 +610,45 @@ class TestRecords:
         with pytest.raises(OSError, match="Too many open files"):
             run.config()
         assert sorted(run.path.iterdir()) == before
+
+    @pytest.mark.parametrize("number", [errno.ENFILE, errno.ENOMEM, errno.ESTALE])
+    def test_each_shortage_passes(self, tmp_path, monkeypatch, number):
+        run = RunDirectory.create(tmp_path, small())
+        train_until(run, evaluations=1)
+
+        def fail(path):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(checkpoint, "load_file", fail)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            set_damage_aside(run)
+
+    def test_no_number_that_json_lacks_is_written(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small())
+        run.append_metrics({"step": 10, "a": math.inf, "b": -math.inf, "c": math.nan, "d": 1.5})
+        assert run.metrics() == [{"step": 10, "a": None, "b": None, "c": None, "d": 1.5}]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the names of open files")
+    def test_what_is_counted_on_is_flushed_first(self, tmp_path, monkeypatch):
+        """Each before what relies on it: metrics, then the checkpoint, then its name, then the result."""
+        run = RunDirectory.create(tmp_path, small(updates=10))
+        flushed, fsync = [], os.fsync
+
+        def note(descriptor):
+            flushed.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name.split(".partial-")[0])
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", note)
+        train_to_the_end(run)
+        weights = ["model.safetensors", "trainer.pt", "best.safetensors"]
+        # The first are the metrics rewound.
+        assert flushed == ["metrics.jsonl", "metrics.jsonl", *weights, run.path.name, "result.json"]
+
+    def test_one_whole_checkpoint_is_left(self, tmp_path):
+        run = RunDirectory.create(tmp_path, small())
+        train_to_the_end(run)
+        assert [path.name for path in run.path.glob("checkpoint-*")] == ["checkpoint-40"]
+        assert not list(run.path.glob("partial-*"))
 
     def test_a_line_of_metrics_that_is_no_evaluation_is_damage(self, tmp_path):
         run = RunDirectory.create(tmp_path, small())

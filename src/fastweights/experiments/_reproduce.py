@@ -75,7 +75,8 @@ def so_far(experiment: Experiment, preset: str, *, root: Path, device: Device = 
     screening = of(experiment.screening(preset))
     screened = over(screening)
     wanted = of(experiment.final(preset, screened))
-    while (more := of(experiment.further(preset, over(wanted)))).keys() - wanted.keys():
+    # What comes next is decided by all runs of a stage, not by those that are over first.
+    while all(run.is_over() for run in wanted.values()) and (more := of(experiment.further(preset, over(wanted)))):
         wanted |= more
     runs = over(wanted)
     if not runs:

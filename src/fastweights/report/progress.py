@@ -87,7 +87,7 @@ class _Stage:
         self._resumed = 0  # updates that were done before
         self._over: set[str] = set()
         self._failed: set[str] = set()
-        self._best: tuple[float, str] | None = None
+        self._errors: dict[str, float] = {}  # the lowest on validation of each run that has not diverged
 
     def observe(self, run: RunDirectory, message: dict[str, Any]) -> None:
         """Take in what is said of a run (see `fastweights.training.worker` and `fastweights.training.sweep`)."""
@@ -107,7 +107,7 @@ class _Stage:
             self._end(run)
         if "step" in message:
             self._advance(run_id, message)
-        best = f"; best {100 * self._best[0]:.2f} %" if self._best else ""
+        best = f"; best {100 * min(self._errors.values()):.2f} %" if self._errors else ""
         self._bars.update(self._all, completed=sum(self._steps.values()), note=self._counts() + best)
 
     def _advance(self, run_id: str, message: dict[str, Any]) -> None:
@@ -118,7 +118,7 @@ class _Stage:
         self._steps[run_id] = message["step"]
         if "validation_error" in message:
             self._notes[run_id] = f"validation error {100 * message['validation_error']:.2f} %"
-            self._best = min(filter(None, (self._best, (message["validation_error"], name))))
+            self._learned(run_id, message["validation_error"])
         if run_id not in self._tasks:
             self._tasks[run_id] = self._bars.add_task(name, total=self._configs[run_id].updates, note="")
         self._bars.update(self._tasks[run_id], completed=message["step"], note=self._notes[run_id])
@@ -135,10 +135,15 @@ class _Stage:
         self._failed.discard(run_id)
         self._rest(run_id)
         result = run.result() or {}
-        if result.get("status") == "diverged" and not was_over:
-            self._say("yellow", "diverged", f"{self._names[run_id]}: {result['reason']}")
+        if result.get("status") == "diverged":
+            self._errors.pop(run_id, None)
+            if not was_over:
+                self._say("yellow", "diverged", f"{self._names[run_id]}: {result['reason']}")
         elif result.get("validation_error") is not None:
-            self._best = min(filter(None, (self._best, (result["validation_error"], self._names[run_id]))))
+            self._learned(run_id, result["validation_error"])
+
+    def _learned(self, run_id: str, error: float) -> None:
+        self._errors[run_id] = min(error, self._errors.get(run_id, error))
 
     def _rest(self, run_id: str) -> None:
         """It is not being trained, for now."""
@@ -160,7 +165,8 @@ class _Stage:
             return
         self._logged = now
         pace = (done - self._resumed) / (now - self._began)
-        best = f"best {100 * self._best[0]:.2f} % ({self._best[1]})" if self._best else ""
+        run_id = min(self._errors, key=self._errors.__getitem__, default=None)
+        best = f"best {100 * self._errors[run_id]:.2f} % ({self._names[run_id]})" if run_id is not None else ""
         left = f"all runs {100 * done / total:.0f} %, {(total - done) / pace / 60:.1f} min left" if pace > 0 else ""
         parts = (line, self._counts() if len(self._configs) > 1 else "", best, left)
         self._console.print("; ".join(filter(None, parts)), highlight=False, soft_wrap=True)
