@@ -324,3 +324,69 @@ def test_a_repr_tells_readings_apart():
 def test_a_misspelt_cell_suggests_the_nearest():
     with pytest.raises(UsageError, match=r"unknown cell 'fast_weight': did you mean 'fast_weights'\?"):
         cells.load("fast_weight")
+
+
+@pytest.mark.parametrize("name", cells.names())
+def test_the_norms_own_epsilon_counts(name, float64):
+    """With an epsilon beyond measure a norm returns its bias, whatever the matrices make of the input."""
+    layer = cells.load(name)(3, 6, layer_norm=True)
+    for module in layer.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.eps = 1e30
+            torch.nn.init.normal_(module.bias)
+    x = torch.randn(7, 4, 3)
+    before, _ = layer(x)
+    with torch.no_grad():
+        layer.weight_ih.normal_()
+        if hasattr(layer, "weight_hh"):
+            layer.weight_hh.normal_()
+    torch.testing.assert_close(layer(x)[0], before)
+
+
+@pytest.mark.parametrize(
+    ("name", "fan", "options"),
+    [
+        ("lstm", 64, {}),
+        ("irnn", 64, {}),
+        ("associative_lstm", 64, {}),
+        ("tapped_delay", 5 * 20, {"order": 4}),
+        ("gamma_memory", 5 * 20, {"order": 4}),
+    ],
+)
+def test_matrices_start_uniform_within_the_stated_bounds(name, fan, options):
+    layer = cells.load(name)(20, 64, **options)
+    matrices = [layer.weight_ih] + ([layer.weight_hh] if name.endswith("lstm") else [])
+    for matrix in matrices:
+        share = matrix * math.sqrt(fan)
+        assert 0.98 < share.max() <= 1 + 1e-6
+        assert -1 - 1e-6 <= share.min() < -0.98
+        # The variance of a uniform variable's square is 4/45 of its range's half to the fourth: five standard errors.
+        assert abs(share.square().mean() - 1 / 3) < 5 * math.sqrt(4 / 45 / share.numel())
+
+
+@pytest.mark.parametrize("name", cells.names())
+def test_the_output_is_zero_past_a_sequences_end(name):
+    layer = cells.load(name)(3, 6, batch_first=True)
+    out, _ = layer.scan(layer.project(torch.randn(3, 7, 3)), None, torch.tensor([2, 7, 4]))
+    for b, length in enumerate((2, 7, 4)):
+        assert out[b, :length].any()
+        assert not out[b, length:].any()
+
+
+def test_a_decay_of_one_does_not_warn():
+    cells.load("fast_weights")(3, 4, decay=1.0)
+    with pytest.warns(UserWarning, match="above 1"):
+        cells.load("fast_weights")(3, 4, decay=1.01)
+
+
+def test_the_forget_gate_alone_starts_with_a_bias():
+    layer = cells.load("associative_lstm")(3, 8, forget_bias=2.0)
+    assert layer.bias.tolist() == [2.0] * 4 + [0.0] * (layer.bias.numel() - 4)
+    assert cells.load("lstm")(3, 2, forget_bias=2.0).bias.tolist() == [0, 0, 2, 2, 0, 0, 0, 0]
+
+
+def test_one_epsilon_is_what_an_lstm_has():
+    layer = cells.load("lstm")(3, 4, layer_norm=True)
+    layer.norm_cell.eps = 1e-3
+    with pytest.raises(UsageError, match=r"norm_cell.eps must equal norm_hh.eps = 1e-05, got 0.001"):
+        layer(torch.randn(2, 3))

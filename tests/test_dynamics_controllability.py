@@ -114,3 +114,15 @@ def test_rank_in_float32_sees_the_uncontrollable_modes():
     A = S @ torch.diag(torch.arange(1.0, 7.0)) @ torch.linalg.inv(S)
     B = S @ torch.tensor([[1.0], [1.0], [1.0], [1.0], [0.0], [0.0]])
     assert controllable_rank(A, B) == 4
+
+
+@pytest.mark.parametrize("of_a", [1e-150, 1.0, 1e150])
+@pytest.mark.parametrize("of_b", [1e-150, 1.0, 1e150])
+def test_units_do_not_change_the_rank(of_a, of_b):
+    A, B = torch.diag(torch.arange(1.0, 5.0)), torch.tensor([[1.0], [1.0], [1.0], [0.0]])
+    assert controllable_rank(of_a * A, of_b * B) == 3
+
+
+def test_the_tolerance_decides_what_is_reached():
+    A, B = torch.tensor([[1.0, 0.0], [1e-3, 1.0]]), torch.tensor([[1.0], [0.0]])
+    assert [controllable_rank(A, B), controllable_rank(A, B, tolerance=1e-2)] == [2, 1]

@@ -137,7 +137,7 @@ def test_a_line_of_fixed_points_has_slow_points_but_no_count():
     def step(x):
         return shrink * x
 
-    with pytest.raises(UsageError, match=r"singular at the solution .*not isolated; use slow_points"):
+    with pytest.raises(UsageError, match=r"singular there, .*not isolated and slow_points"):
         fixed_points(step, torch.randn(5, 2))
     found = slow_points(step, torch.randn(5, 2))
     torch.testing.assert_close(found.points[:, 1], torch.zeros(5), atol=1e-9, rtol=0)
@@ -239,3 +239,28 @@ def test_a_double_eigenvalue_that_rounding_splits_is_a_node():
         S = torch.linalg.qr(torch.randn(2, 2)).Q @ torch.diag(1 + torch.rand(2))
         assert linearise_field(S @ jordan @ torch.linalg.inv(S)).kind == "stable node"
     assert linearise_field(torch.tensor([[-1.0, 0.01], [-0.01, -1.0]])).kind == "stable focus"
+
+
+def test_where_nothing_is_found_all_starts_are_unconverged():
+    found = equilibria(lambda s: s**2 + 1, torch.randn(7, 1))
+    assert (len(found.points), len(found.counts), found.unconverged) == (0, 0, 7)
+
+
+def test_solutions_are_exact_whatever_the_tolerance():
+    found = fixed_points(torch.cos, torch.randn(20, 1), tolerance=1e-5, separation=1e-3)
+    dottie = 0.7390851332151607
+    torch.testing.assert_close(found.points, torch.tensor([[dottie]]), atol=1e-10, rtol=0)
+
+
+def test_slow_points_come_slowest_first():
+    # Two minima of the speed (x² − 1)² + 0.1 − 0.02 x, near ±1.
+    found = slow_points(lambda s: s + (s**2 - 1) ** 2 + 0.1 - 0.02 * s, torch.tensor([[-1.2], [1.2], [-0.8]]))
+    assert len(found.points) == 2
+    assert found.points[0] > 0 > found.points[1]
+    assert found.speeds[0] < found.speeds[1]
+
+
+def test_a_tolerance_too_large_for_the_separation_is_named():
+    """cos has one fixed point, at which the Jacobian of cos x − x is −1.67."""
+    with pytest.raises(UsageError, match="or tolerance is too large"):
+        fixed_points(torch.cos, torch.randn(20, 1), tolerance=1e-3, separation=1e-12)

@@ -101,3 +101,13 @@ def test_growth_beyond_the_floats_is_infinite():
     assert impulse_response(2.0, 5000) == math.inf
     assert impulse_response(-2.0, 5000) == -math.inf
     assert noise_response(3.0, 0.5, 1.0, 5000).variance == math.inf
+
+
+def test_alternating_growth_beyond_the_floats():
+    assert [impulse_response(-2.0, n) for n in (5000, 5001)] == [-math.inf, math.inf]
+
+
+def test_what_has_no_noise_or_no_mean_has_none_however_the_loop_grows():
+    assert noise_response(3.0, 0.0, 1.0, 5000) == (0, math.inf)
+    assert noise_response(3.0, 0.5, 0.0, 5000) == (math.inf, 0)
+    assert noise_response(1e200, 0.5, 1.0, 3).variance == math.inf

@@ -332,3 +332,26 @@ def test_an_inner_loop_below_one_settles_from_everywhere():
 def test_impossible_arguments(call, message):
     with pytest.raises(UsageError, match=message):
         call()
+
+
+def test_the_standard_error_of_three_points_by_hand():
+    # Slope ½, residuals (1, −2, 1)/6 and one degree of freedom: (1/6)/1/2 = 1/12.
+    assert decay_exponent(torch.tensor([0.0, 0.0, 1.0])) == pytest.approx((0.5, math.sqrt(1 / 12)))
+
+
+def test_products_are_taken_from_the_end_backwards():
+    J = torch.randn(2, 5, 3, 3)
+    norms = log_jacobian_product_norms(lambda h, z: z.view(3, 3) @ h, torch.randn(2, 3), J.flatten(2))
+    for b in range(2):
+        for lag in range(1, 6):
+            product = torch.eye(3)
+            for matrix in J[b, 5 - lag :]:
+                product = matrix @ product
+            torch.testing.assert_close(norms[lag - 1, b].exp(), torch.linalg.matrix_norm(product, 2))
+
+
+def test_gains_of_either_sign_count():
+    A, u, gain = torch.randn(6, 8, 8), torch.randn(6, 8), torch.randn(8) - 2
+    log = contraction(A, u, gain, torch.zeros(8), torch.tanh)
+    assert (log.exact <= log.here).all()
+    torch.testing.assert_close(contraction(A, u, -gain, torch.zeros(8), torch.tanh).here, log.here)

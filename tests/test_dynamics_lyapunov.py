@@ -322,3 +322,16 @@ def test_an_unstable_origin_has_no_region_of_attraction():
     """For dx/dt = x − x³, V̇ vanishes only where x² = 1, yet {x² < 1} runs away from 0: V̇ > 0 near 0 decides."""
     x = sympy.Symbol("x")
     assert region_of_attraction([x - x**3], [x], x**2).verdict is Verdict.UNDECIDED
+
+
+@pytest.mark.parametrize(
+    ("V", "field", "point"),
+    [
+        # V vanishes on the axis, while V̇ = −1 there; V is conserved; V falls, but from its maximum at 0.
+        (lambda s: s[0] * s[1], lambda s: torch.stack((-s[1], s[0])), [0.0, 1.0]),
+        (lambda s: s.square().sum(), lambda s: torch.stack((-s[1], s[0])), [0.5, 0.5]),
+        (lambda s: 1 - s.square().sum(), lambda s: s, [0.5]),
+    ],
+)
+def test_functions_that_are_not_strict_are_refuted(V, field, point):
+    assert falsify(V, field, torch.tensor([point])).verdict is Verdict.REFUTED

@@ -10,8 +10,11 @@ from fastweights.dynamics import (
     Finding,
     Verdict,
     asymptotically_stable,
+    ball,
     convergent,
     globally_asymptotically_stable,
+    linearise_field,
+    linearise_map,
     runge_kutta_4,
     systems,
     trajectory,
@@ -169,3 +172,37 @@ def test_empty_trials_are_refused(change, message):
     settings = {"epsilon": 1.0, "deltas": [0.1], "tolerance": 0.1, "steps": 10} | change
     with pytest.raises(UsageError, match=message):
         asymptotically_stable(lambda x: x / 2, torch.zeros(1, dtype=torch.float64), **settings)
+
+
+def test_a_ball_is_filled_evenly():
+    for size in (1, 2, 5):
+        shares = (ball(torch.ones(size), 2.0, 4000, seed=0) - 1).norm(dim=1) / 2
+        assert shares.max() <= 1
+        # (r/R)^N, the share of volume within r, is uniform.
+        assert abs(float((shares**size).mean()) - 0.5) < 4 / math.sqrt(12 * 4000)
+
+
+def test_the_point_that_refutes_is_within_the_smallest_delta():
+    for deltas in ((0.3, 0.1), (0.1, 0.3)):
+        left = uniformly_stable(lambda s: 2 * s, torch.zeros(2), epsilon=1.0, deltas=deltas, steps=20)
+        assert left.verdict is Verdict.REFUTED
+        assert math.hypot(*left.point) < 0.1
+
+
+def test_the_smallest_delta_alone_has_to_converge():
+    step = runge_kutta_4(systems.reversed_van_der_pol, 0.05)
+    options = {"epsilon": 1.0, "deltas": (0.2, 4.0), "tolerance": 0.01, "steps": 400}
+    assert asymptotically_stable(step, torch.zeros(2), **options).verdict is Verdict.UNDECIDED
+
+
+def test_the_tolerance_says_how_near_the_boundary_is_on_it():
+    J = torch.diag(torch.tensor([-1e-3, -1.0]))
+    assert linearise_field(J).kind == "stable node"
+    assert linearise_field(J, tolerance=1e-2).kind == "undecided"
+    assert linearise_field(1e6 * J, tolerance=1e-2).kind == "undecided"
+    assert linearise_map(torch.eye(2) + J, tolerance=1e-2).kind == "undecided"
+
+
+def test_every_delta_is_checked():
+    with pytest.raises(UsageError, match="deltas must be positive and finite"):
+        uniformly_stable(lambda s: s / 2, torch.zeros(1), epsilon=1.0, deltas=(0.1, -1.0), steps=5)

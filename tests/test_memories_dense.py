@@ -151,3 +151,28 @@ def test_powers_that_overflow_are_refused_and_those_that_fit_recall():
     with pytest.raises(UsageError, match=r"power = 30 is too large for 3 patterns of 40 units in torch.float32"):
         m.DenseHopfield(30).store(xi.float())
     assert torch.equal(m.DenseHopfield(30).store(xi.double()).recall(xi.double()), xi.double())
+
+
+@pytest.mark.parametrize("power", [2, 3, 4, 7])
+def test_the_energy_of_one_stored_pattern_is_minus_n(power: int) -> None:
+    xi = patterns(1, 40)
+    memory = m.DenseHopfield(power).store(xi)
+    assert_close(memory.energy(xi), torch.tensor([-40.0], dtype=F64))
+    assert_close(memory.energy(-xi), torch.tensor([-40.0 * (-1) ** power], dtype=F64))
+
+
+def test_a_probe_that_still_changed_has_no_period() -> None:
+    xi = patterns(1, 40)
+    run = m.DenseHopfield().store(xi).relax(torch.cat([xi, m.flip(xi, 0.1, generator=seeded(1))]), max_sweeps=1)
+    assert run.period.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("β", [0.3, 2.0])
+def test_modern_energy_at_zero_and_of_one_pattern(β: float) -> None:
+    X = torch.randn(12, 6, generator=seeded(), dtype=F64)
+    largest = 0.5 * (X**2).sum(dim=1).max()
+    # At ξ = 0 all exponentials are one, so that the logarithms cancel.
+    assert_close(m.ModernHopfield(β).store(X).energy(torch.zeros(6)), largest)
+    queries = torch.randn(5, 6, generator=seeded(1), dtype=F64)
+    alike = m.ModernHopfield(β).store(X[:1].expand(3, 6))
+    assert_close(alike.energy(queries), 0.5 * ((queries - X[0]) ** 2).sum(dim=1))

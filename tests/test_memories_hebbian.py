@@ -153,3 +153,19 @@ def test_oja_flow_of_special_rows_for_long_times():
     start = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.3, 0.4]], dtype=torch.float64)
     expected = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
     assert torch.allclose(m.oja_flow(start, C, 1000.0), expected, rtol=0, atol=1e-12)
+
+
+def test_batches_hold_what_was_asked_for() -> None:
+    g = torch.Generator().manual_seed(0)
+    inputs, weights = torch.randn(40, 4, generator=g, dtype=F64), torch.randn(2, 4, generator=g, dtype=F64)
+    path = m.learn(m.oja, weights, inputs, learning_rate=0.1, batch_size=15)
+    assert len(path) == 1 + 3
+    for step, batch in enumerate(inputs.split(15)):
+        assert_close(path[step + 1] - path[step], 0.1 * m.oja(path[step], batch))
+
+
+def test_the_flow_of_hebb_runs_backwards() -> None:
+    g = torch.Generator().manual_seed(0)
+    C, weights = correlation(torch.randn(40, 4, generator=g, dtype=F64)), torch.randn(2, 4, generator=g, dtype=F64)
+    there = m.hebb_flow(weights, C, 1.5, decay=0.3)
+    assert_close(m.hebb_flow(there, C, -1.5, decay=0.3), weights)

@@ -252,3 +252,29 @@ def test_recall_keeps_to_single_precision_and_to_its_generator() -> None:
     first, second = (network.recall(probes, generator=seeded(2)) for _ in range(2))
     assert first.dtype == torch.float32
     assert torch.equal(first, second)
+
+
+def test_what_never_settles_has_no_period() -> None:
+    # x₀ follows x₁, and x₁ does the opposite of x₀: no state of the two is fixed.
+    run = m.HopfieldNetwork.from_weights([[0.0, 1.0], [-1.0, 0.0]]).relax([[1.0, 1.0]], max_sweeps=20)
+    assert run.period.tolist() == [0]
+
+
+def test_fractions_are_rounded_to_whole_entries() -> None:
+    xi = patterns(3, 100)
+    for fraction in (0.29, 0.57):  # times 100 just below a whole number in floating point
+        assert (m.flip(xi, fraction, generator=seeded()) != xi).sum(dim=1).tolist() == [round(100 * fraction)] * 3
+        assert (m.erase(xi, fraction, generator=seeded()) == 0).sum(dim=1).tolist() == [round(100 * fraction)] * 3
+
+
+def test_a_state_is_of_one_kind_even_if_its_inverse_is_stored() -> None:
+    xi = patterns(2, 9)
+    stored = torch.cat([xi, -xi])
+    assert [int(kind.sum()) for kind in m.classify(stored, stored)] == [4, 0, 0, 0]
+
+
+def test_every_trial_flips_anew() -> None:
+    xi = patterns(1, 10)
+    # Half of the bits are wrong: ξ and −ξ are equally near, and chance decides between them.
+    (rate,) = m.basin_curve(m.HopfieldNetwork().store(xi), xi, [0.5], trials=64, generator=seeded()).tolist()
+    assert abs(rate - 0.5) < 4 * 0.5 / 8

@@ -194,3 +194,42 @@ def test_delta_net_reads_the_delta_memory_after_every_write() -> None:
             assert_close(out[b, t], weights @ queries[b, t])
     inputs = tuple(x.requires_grad_() for x in (queries, keys, values, rates))
     assert torch.autograd.gradcheck(m.delta_net, inputs)
+
+
+def test_distorted_keys_are_what_is_recalled_from() -> None:
+    curve = m.capacity_curve(m.CorrelationMemory, 64, [1], distort=torch.neg, generator=seeded())
+    assert (curve.bit_error.tolist(), curve.perfect.tolist()) == ([1.0], [0.0])
+
+
+def test_trials_are_averaged() -> None:
+    g, settings = seeded(), {"kind": "heteroassociative", "trials": 1}
+    alone = [m.capacity_curve(m.CorrelationMemory, 21, [15], generator=g, **settings)[1] for _ in range(3)]
+    together = m.capacity_curve(m.CorrelationMemory, 21, [15], generator=seeded(), **settings | {"trials": 3})[1]
+    assert len({float(error) for error in alone}) == 3
+    assert_close(together, torch.stack(alone).mean(dim=0))
+
+
+def test_the_incremental_rule_has_no_scale() -> None:
+    keys, values = pairs(18, size=9)
+    keys[3] = 0.5 * keys[0] - keys[2]
+    weights = m.IncrementalMemory().store(keys, values).weights
+    for scale in (1e-12, 1e12):
+        assert_close(scale * m.IncrementalMemory().store(scale * keys, values).weights, weights)
+
+
+def test_the_tolerance_decides_which_keys_are_dependent() -> None:
+    keys, values = torch.tensor([[1.0, 0.0], [1.0, 0.3]], dtype=F64), torch.eye(2, dtype=F64)
+    assert_close(m.IncrementalMemory(0.2).store(keys, values).recall(keys), values)
+    # ‖c‖ = 0.3 ≤ 0.5 ‖f‖: what is left is least squares along the first key, ½ of each value.
+    merged = m.IncrementalMemory(0.5).store(keys, values).weights
+    assert_close(merged, torch.tensor([[0.5, 0.0], [0.5, 0.0]], dtype=F64))
+
+
+def test_one_pair_has_no_crosstalk() -> None:
+    assert m.bit_error(1, 10) == m.crosstalk_variance(1, 10) == 0
+
+
+def test_without_memory_the_newest_pair_alone_is_left() -> None:
+    keys, values = pairs(4)
+    assert_close(m.DecayingMemory(0.0, 0.5).store(keys, values).weights, 0.5 * torch.outer(values[-1], keys[-1]))
+    assert m.window(0.0) == 1

@@ -153,3 +153,8 @@ def test_text_in_the_other_order():
 def test_impossible_settings_are_refused(settings, complaint):
     with pytest.raises(UsageError, match=complaint):
         AssociativeRetrieval(**settings)
+
+
+def test_text_of_any_length_is_solved(order):
+    longer = AssociativeRetrieval(9, order=order).split("test", 200, seed=0)
+    assert (AssociativeRetrieval(4, order=order).solve(longer.tokens) == longer.targets).all()

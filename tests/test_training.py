@@ -22,6 +22,7 @@ from fastweights.errors import RunError, UsageError
 from fastweights.tasks.associative_retrieval import AssociativeRetrieval
 from fastweights.training import checkpoint, environment
 from fastweights.training.config import RunConfig
+from fastweights.training.evaluation import sums_over
 from fastweights.training.loop import Score, Trainer, build_model, complete, evaluate, learning_rate_at, train
 from fastweights.training.recall import recall
 from fastweights.training.records import RunDirectory, write_atomically
@@ -432,6 +433,17 @@ class TestLoop:
         )
         result = train_to_the_end(RunDirectory.create(tmp_path, complete(config)))
         assert result["test_errors"] / result["test_count"] < 0.05
+
+
+@pytest.mark.parametrize("members", [1, 64, 5000])
+def test_every_sequence_is_counted_once(members):
+    """In batches of a thousand or fewer, the last of which is smaller."""
+    tokens, targets = torch.zeros(2503, 1, dtype=torch.uint8), torch.arange(2503).to(torch.uint8)
+
+    def count(tokens, labels):
+        return torch.stack([torch.tensor(len(labels)), labels.sum()]).double()
+
+    assert sums_over(count, tokens, targets, members).tolist() == [2503, int(targets.sum())]
 
 
 class TestBackends:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from fastweights.cells.base import RecurrentLayer
+from fastweights.errors import UsageError
 from fastweights.kernels import LSTMNorm, PlainBackend, lstm
 from fastweights.kernels.dispatch import check_backend, resolve_plain_backend
 from fastweights.types import LSTMState
@@ -84,6 +85,10 @@ class LSTM(RecurrentLayer):
     ) -> tuple[Tensor, LSTMState]:
         if self.norm_hh is None or self.norm_cell is None:
             return lstm(z, self.weight_hh, state=state, lengths=lengths, backend=self.backend)
+        if self.norm_cell.eps != self.norm_hh.eps:
+            raise UsageError(
+                f"norm_cell.eps must equal norm_hh.eps = {self.norm_hh.eps}, got {self.norm_cell.eps}; set both"
+            )
         norm = LSTMNorm(self.norm_hh.weight, self.norm_hh.bias, self.norm_cell.weight, self.norm_cell.bias)
         return lstm(
             z, self.weight_hh, norm, norm_epsilon=self.norm_hh.eps, state=state, lengths=lengths, backend=self.backend

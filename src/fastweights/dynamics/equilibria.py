@@ -141,8 +141,9 @@ def _check_isolated(residual: Step, roots: Tensor, separation: float) -> None:
     singular = torch.maximum(error, rounding) >= smallest * separation
     if singular.any():
         raise UsageError(
-            f"the Jacobian of the residual is singular at the solution {roots[singular][0].tolist()}: solutions there "
-            "are not isolated; use slow_points, which accepts a continuum"
+            f"the solution {roots[singular][0].tolist()} is not known to within separation = {separation:g}: the "
+            "Jacobian of the residual is singular there, so that solutions are not isolated and slow_points, which "
+            "accepts a continuum, is to be used, or tolerance is too large"
         )
 
 

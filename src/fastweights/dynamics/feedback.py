@@ -83,9 +83,16 @@ def noise_response(weight: float, mean: float, variance: float, n: int) -> Momen
     E y(n) = μ · step_response(w, n) and Var y(n) = σ² w² (1 − w^{2(n+1)})/(1 − w²), which is σ² (n+1) at w = ±1.
     """
     _check_variance(variance)
-    gain = weight**2
-    scale = n + 1 if gain == 1 else gain * (1 - _power(gain, n + 1)) / (1 - gain)
-    return Moments(mean * step_response(weight, n), variance * scale)
+    response = step_response(weight, n)
+    gain = _power(weight, 2)
+    if gain == 1:
+        scale: float = n + 1
+    elif math.isinf(gain):
+        scale = math.inf
+    else:
+        scale = gain * (1 - _power(gain, n + 1)) / (1 - gain)
+    # Nothing stays nothing, also where the loop grows beyond what floats hold.
+    return Moments(mean * response if mean else 0.0, variance * scale if variance else 0.0)
 
 
 def stationary_response(weight: float, mean: float, variance: float) -> Moments:
