@@ -103,6 +103,8 @@ def test_pairs_must_match() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: m.ContinuousHopfield(time_constant=0.0), "time_constant must be finite and above 0"),
+        (lambda: m.gamma_memory.depth(2, 0.0), r"resolution must be in \(0, 1\], got 0.0"),
         (lambda: m.CorrelationMemory(0.0), "learning_rate must be finite and above 0, got 0.0"),
         (lambda: m.IncrementalMemory(NAN), "tolerance must be finite and above 0, got nan"),
         (lambda: m.DecayingMemory(1.5), r"decay must be in \[0, 1\], got 1.5"),
