@@ -143,7 +143,7 @@ def _check_isolated(residual: Step, roots: Tensor, separation: float) -> None:
         raise UsageError(
             f"the solution {roots[singular][0].tolist()} is not known to within separation = {separation:g}: the "
             "Jacobian of the residual is singular there, so that solutions are not isolated and slow_points, which "
-            "accepts a continuum, is to be used, or tolerance is too large"
+            f"accepts a continuum, is to be used, or tolerance is too large, or separation too small for {roots.dtype}"
         )
 
 
