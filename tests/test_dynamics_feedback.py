@@ -111,3 +111,8 @@ def test_what_has_no_noise_or_no_mean_has_none_however_the_loop_grows():
     assert noise_response(3.0, 0.0, 1.0, 5000) == (0, math.inf)
     assert noise_response(3.0, 0.5, 0.0, 5000) == (math.inf, 0)
     assert noise_response(1e200, 0.5, 1.0, 3).variance == math.inf
+
+
+def test_what_floats_hold_does_not_overflow_on_the_way():
+    assert [step_response(weight, 0) for weight in (1e200, -1e200)] == [1e200, -1e200]
+    assert noise_response(1e80, 1.0, 1.0, 0) == (1e80, 1e160)

@@ -74,7 +74,7 @@ def step_response(weight: float, n: int) -> float:
     """y(n) for x = 1 from n = 0 on: w (1 − w^{n+1})/(1 − w), and n + 1 at w = 1."""
     _check_weight(weight)
     _check_time(n)
-    return float(n + 1) if weight == 1 else float(weight * (1 - _power(weight, n + 1)) / (1 - weight))
+    return float(n + 1) if weight == 1 else weight * ((1 - _power(weight, n + 1)) / (1 - weight))
 
 
 def noise_response(weight: float, mean: float, variance: float, n: int) -> Moments:
@@ -85,12 +85,7 @@ def noise_response(weight: float, mean: float, variance: float, n: int) -> Momen
     _check_variance(variance)
     response = step_response(weight, n)
     gain = _power(weight, 2)
-    if gain == 1:
-        scale: float = n + 1
-    elif math.isinf(gain):
-        scale = math.inf
-    else:
-        scale = gain * (1 - _power(gain, n + 1)) / (1 - gain)
+    scale = step_response(gain, n) if math.isfinite(gain) else math.inf
     # Nothing stays nothing, also where the loop grows beyond what floats hold.
     return Moments(mean * response if mean else 0.0, variance * scale if variance else 0.0)
 

@@ -39,6 +39,14 @@ class Plan:
 
 _BINDING = {"fast_weights": 12_000, "lstm": 12_000, "associative_lstm": 12_000, "irnn": 60_000}
 """Updates after which the best of a few learning rates has begun to bind, at most sizes."""
+_LONG = Budget(
+    (5e-4, 1e-3, 2e-3, 5e-3),
+    updates=100_000,
+    seeds=(1, 2, 3),
+    evaluate_every=1_000,
+    weight_decays=(0.0, 0.1),
+    screening=_BINDING,
+)
 
 PLANS = {
     # 8 runs, 2 minutes of one core.
@@ -51,29 +59,12 @@ PLANS = {
     # 132 runs, 5 hours of one core. In 6,000 updates some baselines bind nothing; in 100,000 the widest LSTMs learn the
     # training set by heart, whence the weight decay. Which of a narrow LSTM's rates is best shows late.
     "long": Plan(
-        Budget(
-            (5e-4, 1e-3, 2e-3, 5e-3),
-            updates=100_000,
-            seeds=(1, 2, 3),
-            evaluate_every=1_000,
-            weight_decays=(0.0, 0.1),
-            screening=_BINDING | {"lstm": 48_000, "associative_lstm": 48_000},
-        ),
+        replace(_LONG, screening=_BINDING | {"lstm": 48_000, "associative_lstm": 48_000}),
         {"parameters": (20, 50, 100)},
     ),
     # 44 runs, an hour and a half of one core. At the state of ten fast-weight units the baselines have parameters
     # enough to learn the training set by heart, whence the weight decay.
-    "long-state": Plan(
-        Budget(
-            (5e-4, 1e-3, 2e-3, 5e-3),
-            updates=100_000,
-            seeds=(1, 2, 3),
-            evaluate_every=1_000,
-            weight_decays=(0.0, 0.1),
-            screening=_BINDING,
-        ),
-        {"state": (10,)},
-    ),
+    "long-state": Plan(_LONG, {"state": (10,)}),
 }
 
 

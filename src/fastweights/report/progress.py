@@ -107,8 +107,8 @@ class _Stage:
             self._end(run)
         if "step" in message:
             self._advance(run_id, message)
-        best = f"; best {100 * min(self._errors.values()):.2f} %" if self._errors else ""
-        self._bars.update(self._all, completed=sum(self._steps.values()), note=self._counts() + best)
+        note = "; ".join(filter(None, (self._counts(), self._best())))
+        self._bars.update(self._all, completed=sum(self._steps.values()), note=note)
 
     def _advance(self, run_id: str, message: dict[str, Any]) -> None:
         name = self._names[run_id]
@@ -155,6 +155,9 @@ class _Stage:
         failed = f", {len(self._failed)} failed" if self._failed else ""
         return f"{len(self._over)} of {len(self._configs)} done, {len(self._tasks)} running{failed}"
 
+    def _best(self) -> str:
+        return f"best {100 * min(self._errors.values()):.2f} %" if self._errors else ""
+
     def _say(self, colour: str, what: str, of: str) -> None:
         self._console.print(f"[{colour}]{what}[/{colour}] {escape(of)}", highlight=False, soft_wrap=True)
 
@@ -165,9 +168,10 @@ class _Stage:
             return
         self._logged = now
         pace = (done - self._resumed) / (now - self._began)
-        run_id = min(self._errors, key=self._errors.__getitem__, default=None)
-        best = f"best {100 * self._errors[run_id]:.2f} % ({self._names[run_id]})" if run_id is not None else ""
         left = f"all runs {100 * done / total:.0f} %, {(total - done) / pace / 60:.1f} min left" if pace > 0 else ""
+        best = self._best()
+        if best:
+            best += f" ({self._names[min(self._errors, key=self._errors.__getitem__)]})"
         parts = (line, self._counts() if len(self._configs) > 1 else "", best, left)
         self._console.print("; ".join(filter(None, parts)), highlight=False, soft_wrap=True)
 
